@@ -1,0 +1,76 @@
+"""The course's small CLIP and its sister checkpoints, and open_clip's ViT-B/16 for full scale.
+
+The small CLIP is an ordinary `open_clip` model in a local directory (`open_clip_config.json`, `open_clip_model.safetensors`),
+trained by `python -m lsdl.data.train clip` on the embedded pictures and captions (lsdl/data/README.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+IMAGE_MEAN = (0.82, 0.80, 0.76)  # of the pictures that pretraining may see, at 32 px
+IMAGE_STD = (0.29, 0.29, 0.33)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Standardise pictures for the small models' image tower.
+
+    Args:
+        images: (batch, 3, 32, 32), uint8 in [0, 255] or float in [0, 1].
+
+    Returns:
+        (batch, 3, 32, 32) float32, per channel (x - IMAGE_MEAN) / IMAGE_STD.
+    """
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    mean = torch.tensor(IMAGE_MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGE_STD, device=images.device).view(1, 3, 1, 1)
+    return (images - mean) / std
+
+
+def load_small_clip(name: str = "clip") -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
+    """Load a committed small model through open_clip's own API.
+
+    Args:
+        name: folder under lsdl/data/checkpoints: "clip", "supervised" or "simclr" (the last two: image tower only is trained).
+
+    Returns:
+        The model in float32 and eval mode, and its tokenizer (texts -> (n, context_length) int64).
+
+    Raises:
+        FileNotFoundError: no checkpoint of that name.
+    """
+    folder = CHECKPOINTS / name
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.name for p in CHECKPOINTS.iterdir() if p.is_dir()))
+        raise FileNotFoundError(f"There is no small checkpoint {name!r}; there are: {known}.")
+    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))  # open_clip logs every step at INFO
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    return model.float().eval(), small_tokenizer()
+
+
+def small_tokenizer() -> open_clip.SimpleTokenizer:
+    """CLIP's byte-pair tokenizer cut to its first 3,000 merges, context length 20."""
+    return open_clip.SimpleTokenizer(bpe_path=str(CHECKPOINTS / "bpe_3000.txt.gz"), context_length=20)
+
+
+def load_vit_b16(pretrained: str | Path = "openai") -> tuple[nn.Module, Callable, Callable]:
+    """Load open_clip's ViT-B/16, the model of the papers, for full scale.
+
+    Args:
+        pretrained: an open_clip tag (fetched from its hub on first use) or the path of a checkpoint file.
+
+    Returns:
+        The model in eval mode, its evaluation transform (PIL image -> (3, 224, 224) float32) and its tokenizer.
+    """
+    # OpenAI's weights were trained with QuickGELU, which open_clip keeps as a model name of its own
+    name = "ViT-B-16-quickgelu" if str(pretrained) == "openai" else "ViT-B-16"
+    model, _, transform = open_clip.create_model_and_transforms(name, pretrained=str(pretrained))
+    return model.eval(), transform, open_clip.get_tokenizer(name)
