@@ -15,7 +15,9 @@ from torch import Tensor
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as torchvision's rgb_to_grayscale
 
 
-def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None, like: Tensor) -> Tensor:
+def _uniform(
+    shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None, like: Tensor
+) -> Tensor:
     return torch.empty(shape, dtype=like.dtype).uniform_(low, high, generator=generator).to(like.device)
 
 
@@ -54,7 +56,11 @@ def random_affine(
 
 
 def random_resized_crop(
-    images: Tensor, *, area: tuple[float, float] = (0.3, 1.0), flip: float = 0.5, generator: torch.Generator | None = None
+    images: Tensor,
+    *,
+    area: tuple[float, float] = (0.3, 1.0),
+    flip: float = 0.5,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Crop a random part of every picture and resize it to the full size (torchvision's RandomResizedCrop, batched).
 
@@ -76,9 +82,7 @@ def random_resized_crop(
     centre_y = _uniform((n,), -1, 1, generator, images) * (1 - height)
     mirror = 1 - 2 * (_uniform((n,), 0, 1, generator, images) < flip).to(images.dtype)
     zero = torch.zeros_like(width)
-    theta = torch.stack(
-        [torch.stack([width * mirror, zero, centre_x], 1), torch.stack([zero, height, centre_y], 1)], 1
-    )
+    theta = torch.stack([torch.stack([width * mirror, zero, centre_x], 1), torch.stack([zero, height, centre_y], 1)], 1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import itertools
 import json
-import random
 import re
 import shutil
 import subprocess
@@ -30,16 +28,17 @@ from pathlib import Path
 import numpy as np
 import resvg_py
 from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
-from lsdl.data.emoji import CLASSES, DATA, MAKERS, PARTS, STYLES
+from lsdl.data.emoji import ATLAS_COLUMNS, CLASSES, FOLDER, MAKERS, PARTS, SIZE, STYLES
 
-SIZE = 64  # pixels; a multiple of WebP's 16-pixel blocks, so cells do not bleed into each other
-COLUMNS = 40
-QUALITY = 90
+QUALITY = 90  # at 64 px, a multiple of WebP's 16-pixel blocks: cells do not bleed into each other
 MIN_STYLES = 7
 SEED = 20260901
 TEST_SHARE, VAL_SHARE = 0.30, 0.10
-NEAR_IDENTICAL = 0.012  # mean absolute difference of two pictures in [0, 1], at 32 px; see `near_identical`
+LOOK_ALIKE = 6.0  # mean absolute difference (of 255, at 16 px) under which two pictures by one maker are one drawing
+SAME_PICTURE = 2.0  # the same under which any two pictures, whoever drew them, count as the same one
 
 # npm package -> (version, SHA-256 of the tarball that `npm pack` writes)
 SOURCES: dict[str, tuple[str, str]] = {
@@ -160,7 +159,7 @@ def fetch(source: Path | None) -> dict[str, tarfile.TarFile]:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != expected:
             raise SystemExit(f"{path.name} is not the expected file (SHA-256 differs): delete it and fetch it again.")
-        opened[package] = tarfile.open(fileobj=io.BytesIO(data))
+        opened[package] = tarfile.open(fileobj=io.BytesIO(data))  # noqa: SIM115 (the caller reads from it)
     if source is None:
         shutil.rmtree(folder)
     return opened
@@ -292,9 +291,7 @@ def rasterise(svg: str) -> np.ndarray:
     return on_white(Image.open(io.BytesIO(bytes(png))))
 
 
-def iconify_lookup(
-    archive: tarfile.TarFile, names_of: dict[str, list[str]]
-) -> Callable[[Draft], np.ndarray | None]:
+def iconify_lookup(archive: tarfile.TarFile, names_of: dict[str, list[str]]) -> Callable[[Draft], np.ndarray | None]:
     """A function that draws a concept from an iconify package, found by code point, else by one of its names."""
     icons, chars = json.loads(read(archive, "icons.json")), json.loads(read(archive, "chars.json"))
     by_code = {key(code): name for code, name in chars.items()}
@@ -328,7 +325,9 @@ def iconify_lookup(
 def file_lookup(archive: tarfile.TarFile, folder: str) -> Callable[[Draft], np.ndarray | None]:
     """A function that draws a concept from a package with one file a code point (SVG or WebP)."""
     members = {
-        key(Path(m.name).stem): m for m in archive.getmembers() if m.name.startswith(f"package/{folder}/") and m.isfile()
+        key(Path(m.name).stem): m
+        for m in archive.getmembers()
+        if m.name.startswith(f"package/{folder}/") and m.isfile()
     }
 
     def draw(concept: Draft) -> np.ndarray | None:
@@ -359,3 +358,142 @@ def draw_all(concepts: list[Draft], archives: dict[str, tarfile.TarFile]) -> lis
             if image is not None and image.min() < 250:  # an empty drawing is no picture
                 concept.images[style] = image
     return [c for c in concepts if len(c.images) >= MIN_STYLES]
+
+
+def thumbnails(concepts: list[Draft], styles: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of some styles at 16 px: (n, 768) float32, and the (n,) numbers of their concepts."""
+    rows = [(i, c.images[style]) for style in styles for i, c in enumerate(concepts) if style in c.images]
+    small = [p.reshape(16, SIZE // 16, 16, SIZE // 16, 3).mean((1, 3), dtype=np.float32).ravel() for _, p in rows]
+    return np.stack(small), np.array([i for i, _ in rows])
+
+
+def close_pairs(a: np.ndarray, b: np.ndarray, limit: float) -> Iterable[tuple[int, int]]:
+    """Pairs (row of a, row of b) with a mean absolute difference under `limit`."""
+    for start in range(0, len(a), 128):
+        distance = np.abs(a[start : start + 128, None] - b[None]).mean(2)
+        for i, j in zip(*np.nonzero(distance < limit), strict=True):
+            yield start + int(i), int(j)
+
+
+def join_families(concepts: list[Draft]) -> list[str]:
+    """Give one family to concepts that are one drawing by name or, within a maker, by pixels. Returns the look-alike pairs."""
+    first: dict[str, int] = {}
+    pairs = [(i, first.setdefault(f"{c.subgroup}/{c.family}", i)) for i, c in enumerate(concepts)]
+    listed = set()
+    for maker in dict.fromkeys(MAKERS.values()):
+        small, owner = thumbnails(concepts, [s for s in STYLES if MAKERS[s] == maker])
+        for a, b in close_pairs(small, small, LOOK_ALIKE):
+            if owner[a] < owner[b]:
+                pairs.append((owner[a], owner[b]))
+                listed.add(f"{maker}: {concepts[owner[a]].name} ~ {concepts[owner[b]].name}")
+    rows, columns = np.array(pairs).T
+    graph = coo_matrix((np.ones(len(pairs)), (rows, columns)), shape=(len(concepts),) * 2)
+    numbers = connected_components(graph, directed=False)[1]
+    names: dict[int, str] = {}
+    for concept, number in zip(concepts, numbers, strict=True):
+        concept.family = names.setdefault(int(number), concept.name)
+    return sorted(listed)
+
+
+def make_splits(concepts: list[Draft]) -> None:
+    """Draw each concept's part and the makers whose cells are held out, family by family within each class.
+
+    A test or validation concept is held out in every style of noto's maker and of two other makers, so that no sibling
+    drawing by the same maker gives a held-out cell away.
+    """
+    rng = np.random.default_rng(SEED)
+    others = sorted(set(MAKERS.values()) - {"noto"})
+    members: dict[str, list[Draft]] = defaultdict(list)
+    for concept in concepts:
+        members[concept.family].append(concept)
+    class_of_family = {f: Counter(c.label for c in m).most_common(1)[0][0] for f, m in members.items()}
+    for label in range(-1, len(CLASSES)):
+        families = [f for f in members if class_of_family[f] == label]
+        total, taken = sum(len(members[f]) for f in families), 0
+        for family in rng.permutation(families):
+            if len(members[family]) > max(3, 0.1 * total):
+                continue  # a large family stays in training: it would make a test set of one drawing
+            if taken >= (TEST_SHARE + VAL_SHARE) * total:
+                break
+            part = "test" if taken < TEST_SHARE * total else "val"
+            taken += len(members[family])
+            makers = ("noto", *sorted(rng.choice(others, 2, replace=False).tolist()))
+            for concept in members[family]:
+                concept.part, concept.held_out = part, makers
+
+
+def drop_leaks(concepts: list[Draft]) -> list[str]:
+    """Delete visible pictures that equal a held-out one, across all makers; returns what was dropped."""
+    cells = [(c, style) for c in concepts for style in STYLES if style in c.images]
+    small = np.concatenate([thumbnails([c], [style])[0] for c, style in cells])
+    hidden = np.array([MAKERS[style] in c.held_out for c, style in cells])
+    leaks = {int(np.flatnonzero(~hidden)[b]) for _, b in close_pairs(small[hidden], small[~hidden], SAME_PICTURE)}
+    for k in leaks:
+        concept, style = cells[k]
+        del concept.images[style]
+    return sorted(f"{style}: {c.name}" for c, style in (cells[k] for k in leaks))
+
+
+def write(concepts: list[Draft], out: Path, notes: dict) -> None:
+    """Write the atlases and emoji.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    cells = {style: [i for i, c in enumerate(concepts) if style in c.images] for style in STYLES}
+    hashes = {}
+    for style, owners in cells.items():
+        rows = -(-len(owners) // ATLAS_COLUMNS)
+        atlas = np.full((rows, SIZE, ATLAS_COLUMNS, SIZE, 3), 255, np.uint8)
+        for k, i in enumerate(owners):
+            atlas[k // ATLAS_COLUMNS, :, k % ATLAS_COLUMNS] = concepts[i].images[style]
+        path = out / f"{style}.webp"
+        Image.fromarray(atlas.reshape(rows * SIZE, ATLAS_COLUMNS * SIZE, 3)).save(path, quality=QUALITY, method=6)
+        hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    fields = ("name", "hexcode", "tags", "group", "subgroup", "family", "label", "part")
+    records = [{f: getattr(c, f) for f in fields} | {"held_out_makers": list(c.held_out)} for c in concepts]
+    document = notes | {"atlases": hashes, "cells": cells, "concepts": records}
+    lines = [f"{json.dumps(k)}: " + json.dumps(v, ensure_ascii=False) for k, v in document.items() if k != "concepts"]
+    lines.append('"concepts": [\n' + ",\n".join(json.dumps(r, ensure_ascii=False) for r in records) + "\n]")
+    (out / "emoji.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def report(concepts: list[Draft]) -> None:
+    """Print the counts of the data card."""
+    pictures = sum(len(c.images) for c in concepts)
+    print(f"{len(concepts)} concepts, {len({c.family for c in concepts})} families, {pictures} pictures")
+    print("classes:", dict(Counter(CLASSES[c.label] if c.label >= 0 else "none" for c in concepts)))
+    print("parts:", dict(Counter(c.part for c in concepts)))
+    for style in STYLES:
+        drawn = [c for c in concepts if style in c.images]
+        hidden = Counter(c.part for c in drawn if MAKERS[style] in c.held_out and c.label >= 0)
+        seen = Counter(c.part for c in drawn if MAKERS[style] not in c.held_out and c.label >= 0)
+        print(f"{style:21} {len(drawn)} pictures; labelled: seen {dict(seen)}, held out {dict(hidden)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, help="folder that keeps the npm archives")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the atlases")
+    args = parser.parse_args()
+    archives = fetch(args.source)
+    concepts = draw_all(read_concepts(archives["emojibase-data"]), archives)
+    look_alikes = join_families(concepts)
+    make_splits(concepts)
+    dropped = drop_leaks(concepts)
+    assert all(any(MAKERS[s] not in c.held_out for s in c.images) for c in concepts), (
+        "a concept is hidden in every style"
+    )
+    assert {c.part for c in concepts} == set(PARTS)
+    notes = {
+        "packages": [f"{package}@{number}" for package, (number, _) in SOURCES.items()],
+        "drawn_with": {name: version(name) for name in ("resvg_py", "pillow")},
+        "look_alikes": look_alikes,
+        "dropped_as_leaks": dropped,
+    }
+    write(concepts, args.out, notes)
+    print(
+        f"{len(look_alikes)} look-alike pairs joined; {len(dropped)} visible pictures dropped as copies of held-out ones"
+    )
+    report(concepts)
+
+
+if __name__ == "__main__":
+    main()

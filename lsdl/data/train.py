@@ -106,7 +106,9 @@ def train(method: str, steps: int, seed: int, out: Path) -> None:
     if method == "supervised":
         head = nn.Linear(MODEL_CFG["embed_dim"], len(pictures.concepts))
     elif method == "simclr":
-        head = nn.Sequential(nn.Linear(MODEL_CFG["embed_dim"], 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128))
+        head = nn.Sequential(
+            nn.Linear(MODEL_CFG["embed_dim"], 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128)
+        )
     parameters = [*(model.parameters() if method.startswith("clip") else model.visual.parameters()), *head.parameters()]
     decay, plain = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -148,7 +150,11 @@ def train(method: str, steps: int, seed: int, out: Path) -> None:
                 "pictures": len(pictures),
                 "minutes": round((time.time() - started) / 60, 1),
                 "threads": torch.get_num_threads(),
-                "versions": {"python": platform.python_version(), "torch": torch.__version__, "open_clip": open_clip.__version__},
+                "versions": {
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                    "open_clip": open_clip.__version__,
+                },
                 "loss_every_50_steps": losses,
             }
             save(model, out, log)
@@ -168,7 +174,7 @@ def save(model: nn.Module, out: Path, log: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("method", choices=METHODS)
-    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="default: lsdl/data/checkpoints/METHOD")
     args = parser.parse_args()
