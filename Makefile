@@ -41,7 +41,7 @@ lab: $(STAMP)  ## open JupyterLab
 
 constraints:  ## pin what is installed in .venv now (without the packages only CUDA builds need)
 	{ echo "# Exact versions that CI uses, made by 'make constraints'. CUDA packages are left out, so that it serves every platform."; \
-	  $(PIP) freeze --exclude-editable | grep -viE '^(nvidia-|cuda-|triton)'; } > constraints.txt.new
+	  $(PIP) freeze --all --exclude pip --exclude-editable | grep -viE '^(nvidia-|cuda-|triton)'; } > constraints.txt.new
 	mv constraints.txt.new constraints.txt
 
 clean:  ## remove .venv and caches; the gradebook stays

@@ -1,7 +1,7 @@
 """What a seminar measured, in a form that a reader can judge and a rerun can be held to.
 
-A claim is the signed margin of one statement of a lecture ("LP beats FT out of distribution"), measured once per seed or
-per test unit, so that positive means the statement holds. `Claims.table` shows the table and stores it in the notebook's
+A claim is the signed margin of one statement of a lecture ("LP beats FT out of distribution"), measured once per seed
+or per test unit, so that positive means the statement holds. `Claims.table` shows it and stores it in the notebook's
 output; `read_claims` and `compare_claims` are what `lsdl run` holds a rerun against.
 """
 
@@ -136,8 +136,8 @@ def _outcome(mean: float, se: float) -> str:
 
 
 def _measured(claim: Mapping[str, Any]) -> str:
-    spread = "" if claim["exact"] else f" ± {claim['se']:.2g}, n = {claim['n']}"
-    return " ".join(f"{claim['mean']:+.4g}{spread} {claim['unit']}".split())
+    spread, count = ("", "") if claim["exact"] else (f" ± {claim['se']:.2g}", f"(n = {claim['n']})")
+    return " ".join(f"{claim['mean']:+.4g}{spread} {claim['unit']} {count}".split())
 
 
 def _rows(claims: list[Claim]) -> list[tuple[str, ...]]:

@@ -1,6 +1,45 @@
-"""Runs the course's notebooks headlessly, and knows the two generated cells that open each of them."""
+"""Runs the course's notebooks headlessly, and knows the two generated cells that open each of them.
+
+Every notebook runs under papermill in a process of its own with one OpenMP thread (the threads of parallel runs would
+spin against each other). What a run leaves lies in `runs/<week>/`: the executed or partial notebook, papermill's log
+and, after success, the fingerprint that `--changed` compares.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import nbformat
+import psutil
+from nbconvert.filters import strip_ansi
+from nbformat import NotebookNode
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
 
 from lsdl import __version__
+from lsdl.claims import compare_claims, read_claims
+from lsdl.course import Budget, load_course
+
+TIMEOUT_BUDGETS = 5  # a notebook is stopped after this many budgets
+MAX_SEMINAR_BYTES = 2_000_000
+POLL_S = 0.25
+
+Scale = Literal["smoke", "full"]
+Status = Literal["ok", "failed", "timeout", "skipped"]
 
 SETUP_CELL = """import importlib.util
 import os
@@ -30,3 +69,391 @@ RETRAIN = False  # True: train the small checkpoints here instead of loading the
 def setup_cell(week: str) -> str:
     """Text of the cell tagged `setup` of a week's notebooks, `week` being the folder name ("week01-finetune")."""
     return SETUP_CELL.format(week=week, version=__version__)
+
+
+@dataclass
+class Run:
+    """How one notebook's run ended.
+
+    `seconds` is wall time, `peak_mb` the largest resident memory of its process tree in MiB, `budget_s` is None at full
+    scale; `source` and `traceback` are those of the failing cell.
+    """
+
+    notebook: str
+    status: Status
+    seconds: float
+    peak_mb: float
+    scale: Scale
+    budget_s: float | None = None
+    message: str = ""
+    source: str = ""
+    traceback: str = ""
+
+
+def run_notebooks(
+    weeks: Sequence[Path],
+    *,
+    scale: Scale = "smoke",
+    jobs: int = 2,
+    changed: bool = False,
+    timeout: float | None = None,
+    update: bool = False,
+    json_file: Path | None = None,
+    report: Path | None = None,
+    runs: Path | None = None,
+    console: Console | None = None,
+) -> list[Run]:
+    """Execute the seminar and homework of each week and print what happened, failures first.
+
+    A notebook fails if a cell raises, if it takes over twice its budget (smoke scale), if the outcome of a committed
+    claim changes, or if `update` cannot store it. A caller should exit with 1 if `any_failed` of the result.
+
+    Args:
+        weeks: week folders; notebooks that a folder lacks are left out.
+        scale: injected as `SCALE` after the cell tagged `parameters`.
+        jobs: notebooks run at the same time, at most one per CPU.
+        changed: skip what has not changed since its last good run (sources, assets, lsdl, installed versions, scale).
+        timeout: seconds a notebook may take; default five budgets at smoke scale, unlimited at full scale.
+        update: write each executed seminar over the committed one, if it ran and printed nothing to stderr.
+        json_file: where to write the list of {notebook, status, seconds, peak_mb, scale}.
+        report: folder for `report.html` and `report.json`.
+        runs: folder for partial notebooks and logs; default `runs` beside the first week.
+        console: where to print; default the terminal.
+
+    Returns:
+        One `Run` for each notebook, in the order of `weeks`, seminar first.
+
+    Raises:
+        ValueError: a folder has no notebook.
+    """
+    console = console or Console()
+    notebooks = []
+    for week in map(Path.resolve, map(Path, weeks)):
+        found = [week / f"{kind}.ipynb" for kind in ("seminar", "homework") if (week / f"{kind}.ipynb").exists()]
+        if not found:
+            raise ValueError(f"{week} has neither seminar.ipynb nor homework.ipynb: name a week's folder.")
+        notebooks += found
+    if not notebooks:
+        return []
+    runs = (runs or notebooks[0].parent.parent / "runs").resolve()
+    workers = max(1, min(jobs, os.cpu_count() or 1, len(notebooks)))
+    stop = threading.Event()
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    )
+
+    def one(notebook: Path) -> Run:
+        label = f"{notebook.parent.name}/{notebook.name}"
+        task = progress.add_task(label, total=None)
+        runner = _Runner(notebook, runs / notebook.parent.name, scale, timeout, update, stop)
+        result = runner.unchanged() if changed else None
+        result = result or runner.run(lambda done, total: progress.update(task, completed=done, total=total))
+        progress.remove_task(task)
+        seconds = "" if result.status == "skipped" else f" {result.seconds:.1f} s, {result.peak_mb:.0f} MB"
+        progress.console.print(Text(f"{result.status:>8} {label}{seconds}", _STYLE[result.status]))
+        return result
+
+    with progress, ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(one, notebook) for notebook in notebooks]
+        try:
+            results = [future.result() for future in futures]
+        except BaseException:  # Ctrl-C: end the kernels before the pool waits for its threads
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    _print(results, runs, console)
+    if json_file:
+        fields = ("notebook", "status", "seconds", "peak_mb", "scale")
+        rows = [{field: getattr(result, field) for field in fields} for result in results]
+        json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if report:
+        write_report(results, report)
+    return results
+
+
+def any_failed(results: Sequence[Run]) -> bool:
+    """Whether a caller should exit with 1."""
+    return any(result.status in ("failed", "timeout") for result in results)
+
+
+def write_report(results: Sequence[Run], folder: Path) -> None:
+    """Write `report.html` (self-contained) and `report.json` (all fields of `Run`) into `folder`."""
+    from jinja2 import Environment
+
+    folder.mkdir(parents=True, exist_ok=True)
+    template = Environment(autoescape=True, trim_blocks=True).from_string(_REPORT)
+    (folder / "report.html").write_text(template.render(results=results, version=__version__), encoding="utf-8")
+    rows = [asdict(result) for result in results]
+    (folder / "report.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+class _Runner:
+    """One notebook's run; `folder` is `runs/<week>`."""
+
+    def __init__(
+        self, notebook: Path, folder: Path, scale: Scale, timeout: float | None, update: bool, stop: threading.Event
+    ) -> None:
+        self.notebook, self.folder, self.scale, self.update, self.stop = notebook, folder, scale, update, stop
+        self.week = notebook.parent
+        self.executed = folder / notebook.name
+        self.log = folder / f"{notebook.stem}.log"
+        self.mark = folder / f"{notebook.stem}.fingerprint"
+        self.budget = _budget(notebook) if scale == "smoke" else None
+        self.timeout = timeout if timeout is not None else self.budget and TIMEOUT_BUDGETS * self.budget
+
+    def unchanged(self) -> Run | None:
+        if not self.mark.exists() or self.mark.read_text() != fingerprint(self.notebook, self.scale):
+            return None
+        return self._result("skipped", 0.0, 0.0)
+
+    def run(self, advance: Callable[[int, int], None]) -> Run:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for old in (self.executed, self.mark):
+            old.unlink(missing_ok=True)
+        started = fingerprint(self.notebook, self.scale)  # taken before, so that an edit during the run counts
+        if self.notebook.stem == "homework":
+            trouble = _hidden_references(self.week)
+            if trouble:
+                return self._result("failed", 0.0, 0.0, trouble)
+        begin = time.monotonic()
+        code, peak_mb = self._execute(advance)
+        seconds = round(time.monotonic() - begin, 1)
+        if code is None:
+            source, _ = _failing_cell(self.executed)
+            message = f"stopped after {seconds:.0f} s: the limit is {self.timeout} s (--timeout changes it)."
+            return self._result("timeout", seconds, peak_mb, message, source)
+        if code:
+            source, traceback = _failing_cell(self.executed)
+            message = f"the cell below failed; the partial notebook is {_short(self.executed)}."
+            if not traceback:
+                message = "papermill failed:\n" + self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+            return self._result("failed", seconds, peak_mb, message, source, traceback)
+        problems = self._problems()
+        if self.budget and seconds > 2 * self.budget:
+            problems.append(f"{seconds:.0f} s is over twice the budget of {self.budget:.0f} s.")
+        if not problems:
+            self.mark.write_text(started)
+        return self._result("failed" if problems else "ok", seconds, peak_mb, "\n".join(problems))
+
+    def _result(self, status: Status, seconds: float, peak_mb: float, *details: str) -> Run:
+        label = f"{self.week.name}/{self.notebook.name}"
+        return Run(label, status, seconds, peak_mb, self.scale, self.budget, *details)
+
+    def _execute(self, advance: Callable[[int, int], None]) -> tuple[int | None, float]:
+        """Run papermill; exit status (None: stopped for time) and peak memory in MiB."""
+        command = [sys.executable, "-m", "papermill", str(self.notebook), str(self.executed), "--cwd", str(self.week)]
+        command += ["-p", "SCALE", self.scale, "-k", "python3", "-l", "python", "--progress-bar"]
+        env = {key: value for key, value in os.environ.items() if key not in ("LSDL_OUTBOX", "NBGRADER_EXECUTION")}
+        env |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        peak = 0
+        begin = time.monotonic()
+        with self.log.open("wb") as log:
+            child = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            try:
+                while child.poll() is None:
+                    peak = max(peak, _tree_bytes(child.pid))
+                    advance(*_cells_done(self.log))
+                    if self.stop.is_set() or (self.timeout and time.monotonic() - begin > self.timeout):
+                        return None, round(peak / 2**20)
+                    time.sleep(POLL_S)
+            finally:
+                _kill_tree(child)
+        return child.returncode, round(peak / 2**20)
+
+    def _problems(self) -> list[str]:
+        """What is wrong with a notebook whose cells all ran; stores it first if asked to."""
+        if self.notebook.stem != "seminar":
+            return []
+        executed = nbformat.read(self.executed, 4)
+        committed = nbformat.read(self.notebook, 4)
+        if self.update:
+            return store_outputs(self.notebook, committed, executed)
+        before = read_claims(committed)
+        return compare_claims(before, read_claims(executed)) if before and self.scale == "smoke" else []
+
+
+def store_outputs(path: Path, committed: NotebookNode, executed: NotebookNode) -> list[str]:
+    """Write `committed` with the outputs of `executed` to `path`; return what forbids it (then nothing is written).
+
+    Cells are matched by id, so papermill's own cells and metadata stay outside; execution counts start at 1.
+    """
+    results = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
+    problems = []
+    count = 0
+    for cell in committed.cells:
+        if cell.cell_type != "code":
+            continue
+        done = results[cell.id]
+        printed = "".join(out.text for out in done.outputs if out.output_type == "stream" and out.name == "stderr")
+        if printed:
+            problems.append(f"not stored: the cell {_first_line(cell)!r} printed to stderr: {printed.strip()[:500]}")
+        cell.outputs, cell.execution_count = done.outputs, None
+        if done.execution_count is not None:
+            count += 1
+            cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = cell.execution_count
+    text = nbformat.writes(committed)
+    size = len(text.encode())
+    if size > MAX_SEMINAR_BYTES:
+        problems.append(f"not stored: with its outputs it has {size / 1e6:.1f} MB, at most 2 MB are allowed.")
+    if not problems:
+        path.write_text(text + "\n", encoding="utf-8")
+    return problems
+
+
+def fingerprint(notebook: Path, scale: str) -> str:
+    """SHA-256 over all that a run depends on: cell sources, helpers, assets, cases, lsdl, installed versions, scale."""
+    week = notebook.parent
+    cells = nbformat.read(notebook, 4).cells
+    parts: list[Any] = [scale, sys.version, [[c.cell_type, c.source, c.metadata.get("tags")] for c in cells]]
+    parts.append(sorted({f"{dist.name}=={dist.version}" for dist in metadata.distributions()}))
+    parts.append(_tree_hash(Path(__file__).parent))
+    for name in ("helpers.py", "assets", "instructor"):
+        parts.append(_tree_hash(week / name))
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _budget(notebook: Path) -> float:
+    """Seconds that `course.toml` beside the week allows, or the default where there is none."""
+    root = notebook.parent.parent
+    budget = load_course(root).budget_of(notebook.parent.name) if (root / "course.toml").exists() else Budget()
+    return budget.seminar_seconds if notebook.stem == "seminar" else budget.homework_seconds
+
+
+def _hidden_references(week: Path) -> str:
+    """Have the hidden references written that a homework's hidden tests read; return what went wrong, or ""."""
+    if not (week / "instructor" / "cases.py").exists() or not (week.parent / "course.toml").exists():
+        return ""
+    code = "import sys; from pathlib import Path; from lsdl.grading.grade import prepare_hidden_references as prepare; "
+    command = [sys.executable, "-c", code + "prepare(Path(sys.argv[1]))", str(week)]  # apart: it runs the solutions
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    if not done.returncode:
+        return ""
+    return f"the hidden references could not be written (see `lsdl refs {week.name}`):\n{done.stderr[-3000:]}"
+
+
+def _tree_hash(path: Path) -> str:
+    """SHA-256 over names and bytes of a file or folder, without compiled Python and `lsdl.grading` (no notebook's)."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    for file in files:
+        if file.is_file() and not {"__pycache__", "grading"} & set(file.relative_to(path.parent).parts):
+            digest.update(f"{file.relative_to(path.parent).as_posix()}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _cells_done(log: Path) -> tuple[int, int]:
+    """Cells done and all cells, as papermill's progress bar at the end of its log says."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        found = re.findall(rb"(\d+)/(\d+) \[", file.read())
+    return (int(found[-1][0]), int(found[-1][1])) if found else (0, 1)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _tree_bytes(pid: int) -> int:
+    total = 0
+    for process in _tree(pid):
+        try:
+            total += process.memory_info().rss
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return total
+
+
+def _kill_tree(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        for process in _tree(child.pid):
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+    child.wait()
+
+
+def _failing_cell(executed: Path) -> tuple[str, str]:
+    """Source and traceback of the cell that failed or was running; empty where papermill left none."""
+    try:
+        cells = nbformat.read(executed, 4).cells
+    except (OSError, ValueError):  # killed before or while papermill wrote
+        return "", ""
+    for cell in cells:
+        papermill = cell.metadata.get("papermill", {})
+        if papermill.get("exception"):
+            errors = [output for output in cell.outputs if output.output_type == "error"]
+            return cell.source, strip_ansi("\n".join(errors[-1].traceback)) if errors else ""
+    return next((c.source for c in cells if c.metadata.get("papermill", {}).get("status") == "running"), ""), ""
+
+
+def _first_line(cell: NotebookNode) -> str:
+    return cell.source.strip().split("\n")[0]
+
+
+def _short(path: Path) -> str:
+    """`path` as seen from the working folder, where that is shorter."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+_STYLE = {"ok": "green", "failed": "bold red", "timeout": "bold red", "skipped": "dim"}
+
+
+def _print(results: Sequence[Run], runs: Path, console: Console) -> None:
+    for result in results:
+        if not result.message:
+            continue
+        console.rule(Text(f"{result.notebook}: {result.status}", _STYLE[result.status]))
+        if result.source:
+            console.print(Syntax(result.source, "python", line_numbers=True))
+        if result.traceback:
+            console.print(Text(result.traceback))
+        console.print(Text(result.message, "bold"), soft_wrap=True)
+    table = Table("notebook", "status", "seconds", "budget", "peak MB", title=f"scale {results[0].scale}")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for result in results:
+        budget = f"{result.budget_s:.0f}" if result.budget_s else "-"
+        style = _STYLE[result.status]
+        late = result.budget_s is not None and result.seconds > result.budget_s
+        seconds = Text(f"{result.seconds:.1f}" + (" (over)" if late else ""), "yellow" if late else "")
+        table.add_row(result.notebook, Text(result.status, style), seconds, budget, f"{result.peak_mb:.0f}")
+    console.print(table)
+    if any_failed(results):
+        console.print(Text(f"Executed and partial notebooks with their logs are in {_short(runs)}."), soft_wrap=True)
+
+
+_REPORT = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Notebook runs</title><style>
+body { font: 15px/1.4 sans-serif; margin: 2em; max-width: 70em }
+table { border-collapse: collapse } th, td { border: 1px solid #bbb; padding: .3em .7em; text-align: left }
+td.n { text-align: right } .failed, .timeout { font-weight: bold; color: #a00 } .over { color: #850 }
+pre { background: #f4f4f4; padding: .7em; overflow-x: auto }
+</style></head><body>
+<h1>Notebook runs</h1>
+<p>lsdl {{ version }}; seconds are wall time with one thread; a run fails over twice its budget.</p>
+<table><tr><th>notebook<th>status<th>seconds<th>budget<th>peak MB<th>scale</tr>
+{% for run in results %}
+<tr><td>{{ run.notebook }}<td class="{{ run.status }}">{{ run.status }}
+<td class="n{{ ' over' if run.budget_s and run.seconds > run.budget_s }}">{{ run.seconds }}
+<td class="n">{{ run.budget_s or "-" }}<td class="n">{{ run.peak_mb }}<td>{{ run.scale }}</tr>
+{% endfor %}
+</table>
+{% for run in results if run.message %}
+<h2>{{ run.notebook }}: {{ run.status }}</h2>
+{% if run.source %}<pre>{{ run.source }}</pre>{% endif %}
+
+{% if run.traceback %}<pre>{{ run.traceback }}</pre>{% endif %}
+
+<pre>{{ run.message }}</pre>
+{% endfor %}
+</body></html>
+"""

@@ -1,0 +1,396 @@
+"""Compares an answer with its reference and explains a difference.
+
+A graded cell of a homework calls `check(name, actual)`. The references lie in safetensors files that `lsdl refs` records
+from the solutions: inputs, accepted values, tolerances, and what well-known mistakes give (their fingerprints), so that
+such a mistake is answered by its hint. Students' kernels import this module: it needs torch, numpy and safetensors only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Generator, Tensor
+
+from lsdl.compare import DtypeRule, Packed, as_tensor, compare, expected_got, is_number, pack, unpack
+
+VISIBLE_FILE = Path("assets", "references.safetensors")
+MAX_FALSE_ALARM = 1e-6
+
+Kind = Literal["value", "bound", "predictions"]
+
+
+# What a week's instructor/ folder is written with
+
+
+def _no_inputs(_: Generator) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """How one check is judged; the entries of `CASES` in a week's instructor/cases.py.
+
+    Attributes:
+        inputs: draws what `check.inputs(name)` returns: nested tuples, lists and dicts of tensors, numpy arrays, numbers,
+            texts and None.
+        reason: why this tolerance, these bounds or this accuracy.
+        kind: "value": equal to what the solution gives, within the tolerance. "bound": a number in [low, high].
+            "predictions": classes, of which a part of at least `at_least` equals `labels`.
+        rtol, atol: of a value: |actual - expected| <= atol + rtol |expected|; integers and truth values must be equal.
+        dtype: of a value: "kind": both floating-point, both integers, ...; "exact": the same type; "any".
+        low, high, false_alarm: of a bound; false_alarm is the probability that a correct answer misses it, at most 1e-6.
+        labels: of predictions: draws the true classes; its generator starts like the one of `inputs`.
+        at_least: of predictions: the accuracy needed, in [0, 1].
+
+    Raises:
+        ValueError: an attribute that the kind needs is missing or out of range.
+    """
+
+    inputs: Callable[[Generator], tuple] = _no_inputs
+    _: KW_ONLY
+    reason: str
+    kind: Kind = "value"
+    rtol: float = 1e-5
+    atol: float = 1e-6
+    dtype: DtypeRule = "kind"
+    low: float | None = None
+    high: float | None = None
+    false_alarm: float | None = None
+    labels: Callable[[Generator], Any] | None = None
+    at_least: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise ValueError("A Case needs its `reason`: why this tolerance or threshold?")
+        if self.kind == "bound":
+            if self.low is None or self.high is None or not self.low < self.high:
+                raise ValueError("A bound needs low < high.")
+            if self.false_alarm is None or not 0 <= self.false_alarm <= MAX_FALSE_ALARM:
+                raise ValueError(f"A bound needs its false_alarm, at most {MAX_FALSE_ALARM:g}: widen it or draw more.")
+        elif self.kind == "predictions":
+            if self.labels is None or self.at_least is None or not 0 < self.at_least <= 1:
+                raise ValueError("Predictions need labels and at_least in (0, 1].")
+        elif self.kind != "value":
+            raise ValueError(f"The kind is 'value', 'bound' or 'predictions', not {self.kind!r}.")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that people really give; the entries of `MISTAKES` in a week's instructor/mistakes.py.
+
+    Attributes:
+        hint: what a student who made it is told: one or two sentences.
+        replaces: name in the notebook -> the wrong function (or class) that takes its place.
+        fails: the grade_ids of the cells that must fail because of it; every other cell must pass.
+    """
+
+    hint: str
+    replaces: Mapping[str, Any]
+    fails: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.fails, str) or not self.fails:
+            raise ValueError("Mistake.fails is a tuple of one or more grade_ids.")
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A correct solution written otherwise; the entries of `ALTERNATIVES` in a week's instructor/mistakes.py.
+
+    Attributes:
+        replaces: name in the notebook -> the other function (or class).
+        also_accepted: True where its values differ from the solution's and are right as well: they are stored, too.
+    """
+
+    replaces: Mapping[str, Any]
+    also_accepted: bool = False
+
+
+# References
+
+
+class NoReference(LookupError):
+    """There is no reference of that name, or no file; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The reference of one check; the attributes are those of `Case`, with values in place of functions.
+
+    Attributes:
+        accepted: right values of the kind "value", the solution's first.
+        mistakes: (hint, value that the mistake gives).
+    """
+
+    kind: Kind = "value"
+    inputs: Packed = field(default_factory=lambda: pack(()))
+    accepted: tuple[Packed, ...] = ()
+    mistakes: tuple[tuple[str, Packed], ...] = ()
+    rtol: float = 1e-5
+    atol: float = 1e-6
+    dtype: DtypeRule = "kind"
+    low: float | None = None
+    high: float | None = None
+    labels: Packed | None = None
+    at_least: float | None = None
+
+    def explain(self, actual: Packed) -> str | None:
+        """What is wrong with an answer, for its author; None if it is right."""
+        if self.kind == "bound":
+            return _explain_bound(self, actual)
+        if self.kind == "predictions":
+            return _explain_predictions(self, actual)
+        differences = [self._compare(accepted, actual) for accepted in self.accepted]
+        if None in differences:
+            return None
+        hints = [hint for hint, value in self.mistakes if self._compare(value, actual) is None]
+        return "\n".join([" Or: ".join(dict.fromkeys(hints)), str(differences[0])]) if hints else differences[0]
+
+    def _compare(self, expected: Packed, actual: Packed) -> str | None:
+        return compare(expected, actual, rtol=self.rtol, atol=self.atol, dtype=self.dtype)
+
+
+def _explain_bound(entry: Entry, actual: Packed) -> str | None:
+    node = actual.structure
+    value = as_tensor(actual, node) if is_number(node) else None
+    if value is None or value.numel() != 1 or value.is_complex():
+        return expected_got("one number", actual, node)
+    if not entry.low <= float(value) <= entry.high:
+        return f"{float(value):.5g} came, a value from {entry.low:g} to {entry.high:g} was expected."
+    return None
+
+
+def _explain_predictions(entry: Entry, actual: Packed) -> str | None:
+    labels, node = entry.labels, actual.structure
+    truth = labels.tensors[labels.structure[1]]
+    if node[0] in ("list", "tuple") and all(item[0] == "plain" and type(item[1]) is int for item in node[1]):
+        predicted = torch.tensor([item[1] for item in node[1]])
+    elif node[0] in ("tensor", "numpy"):
+        predicted = actual.tensors[node[1]]
+    else:
+        return expected_got(f"the classes of {truth.numel()} examples", actual, node)
+    if predicted.shape != truth.shape:
+        scores = predicted.shape[: truth.ndim] == truth.shape and predicted.ndim == truth.ndim + 1
+        hint = " These look like scores of classes: argmax over the last dimension gives the classes." if scores else ""
+        return f"expected one class for each of {tuple(truth.shape)} examples, got the shape {tuple(predicted.shape)}.{hint}"
+    if predicted.is_floating_point() or predicted.is_complex():
+        return f"expected classes (integers), got {str(predicted.dtype).removeprefix('torch.')}: is argmax missing?"
+    right = int((predicted.to(torch.int64) == truth.to(torch.int64)).sum())
+    if right < entry.at_least * truth.numel():
+        return (
+            f"{100 * right / truth.numel():.1f} % of the predictions are right ({right} of {truth.numel()}), "
+            f"at least {100 * entry.at_least:g} % are needed."
+        )
+    return None
+
+
+class ReferenceStore:
+    """A file of references.
+
+    Args:
+        path: a safetensors file that `ReferenceStore.write` made.
+
+    Raises:
+        NoReference: there is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        try:
+            status = self.path.stat()
+        except OSError:
+            raise NoReference(f"{self.path} is missing: restore it, or make it with `lsdl refs`.") from None
+        self._entries = _header(self.path.resolve(), status.st_mtime_ns, status.st_size)["entries"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its checks, sorted."""
+        return tuple(sorted(self._entries))
+
+    def entry(self, name: str) -> Entry:
+        """The reference of a check.
+
+        Raises:
+            NoReference: the file has none of that name.
+        """
+        stored = dict(self._stored(name))
+        with safe_open(self.path, framework="pt") as file:
+            for key in ("inputs", "labels"):
+                if key in stored:
+                    stored[key] = _load(file, stored[key])
+            stored["accepted"] = tuple(_load(file, item) for item in stored["accepted"])
+            stored["mistakes"] = tuple((hint, _load(file, item)) for hint, item in stored["mistakes"])
+        return Entry(**stored)
+
+    def inputs(self, name: str) -> tuple:
+        """Fresh copies of the inputs of a check.
+
+        Raises:
+            NoReference: the file has none of that name.
+        """
+        with safe_open(self.path, framework="pt") as file:
+            return unpack(_load(file, self._stored(name)["inputs"]))
+
+    def _stored(self, name: str) -> dict[str, Any]:
+        if name not in self._entries:
+            raise NoReference(f"{self.path} has no check {name!r}: record it with `lsdl refs`.")
+        return self._entries[name]
+
+    @staticmethod
+    def write(path: Path, entries: Mapping[str, Entry]) -> None:
+        """Write references; the same entries give the same bytes. Equal tensors are stored once."""
+        tensors: dict[str, Tensor] = {}
+        known: dict[tuple, str] = {}
+
+        def store(packed: Packed) -> dict[str, Any]:
+            keys = []
+            for tensor in packed.tensors:
+                content = (tensor.dtype, tuple(tensor.shape), _bytes(tensor))
+                if content not in known:
+                    known[content] = f"{len(known):05d}"
+                    # Complex numbers are stored as pairs: not every release of safetensors knows them.
+                    tensors[known[content]] = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+                keys.append(known[content] + ("j" if tensor.is_complex() else ""))
+            return {"structure": packed.structure, "tensors": keys}
+
+        header: dict[str, Any] = {}
+        for name in sorted(entries):
+            entry = entries[name]
+            fields = {key: getattr(entry, key) for key in ("kind", "rtol", "atol", "dtype", "low", "high", "at_least")}
+            header[name] = fields | {
+                "inputs": store(entry.inputs),
+                "accepted": [store(packed) for packed in entry.accepted],
+                "mistakes": [[hint, store(packed)] for hint, packed in entry.mistakes],
+            }
+            if entry.labels is not None:
+                header[name]["labels"] = store(entry.labels)
+        # One key of metadata only: safetensors writes several in any order.
+        data = save(tensors, {"lsdl": json.dumps({"format": 1, "entries": header}, sort_keys=True)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, data)
+
+
+def judge_entry(store: ReferenceStore, name: str, actual: Any) -> str | None:
+    """Judge an answer (a value, or packed) by the reference of that name.
+
+    Returns:
+        None if it is right, else the explanation for its author.
+
+    Raises:
+        NoReference: the store has none of that name.
+    """
+    return store.entry(name).explain(actual if isinstance(actual, Packed) else pack(actual))
+
+
+@lru_cache(maxsize=8)
+def _header(path: Path, _modified: int, _size: int) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get("lsdl", '{"entries": {}}'))
+
+
+def _load(file: Any, stored: dict[str, Any]) -> Packed:
+    tensors = []
+    for key in stored["tensors"]:
+        tensor = file.get_tensor(key.removesuffix("j")).clone()
+        tensors.append(torch.view_as_complex(tensor) if key.endswith("j") else tensor)
+    return Packed(stored["structure"], tuple(tensors))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return real.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever reads half of it."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    scratch.write_bytes(data)
+    os.replace(scratch, path)
+
+
+# What a notebook calls
+
+
+class Check:
+    """`check(name, actual)` raises one AssertionError that explains what is wrong; `check.inputs(name)` gives the inputs.
+
+    Visible references lie in assets/ of the working folder (or of LSDL_WEEK_DIR). Hidden ones lie in the file that
+    LSDL_HIDDEN_REFERENCES names, else in gradebook/references/ of the nearest folder above that has a gradebook.
+    If LSDL_OUTBOX names a folder, nothing is compared: every answer is written there, to be judged outside.
+    """
+
+    def __call__(self, name: str, actual: Any) -> None:
+        __tracebackhide__ = True
+        outbox = os.environ.get("LSDL_OUTBOX")
+        explanation = _send(Path(outbox), name, actual) if outbox else judge_entry(_find(name), name, actual)
+        if explanation is not None:
+            raise _failure(name, explanation) from None
+
+    def inputs(self, name: str) -> tuple:
+        """Fresh copies of the inputs of a check; changing them changes no later check."""
+        return _find(name).inputs(name)
+
+
+check = Check()
+
+
+def _failure(name: str, explanation: str) -> AssertionError:
+    error = AssertionError(f"{name}: {explanation}")
+    # IPython shows this in place of a traceback, which would show our code (and, in feedback, a hidden test's).
+    error._render_traceback_ = lambda: [f"AssertionError: {error}"]  # type: ignore[attr-defined]
+    return error
+
+
+def _find(name: str) -> ReferenceStore:
+    """The store that has a check of that name: the visible one, else the hidden one."""
+    searched = [path for path in (_visible_file(), _hidden_file()) if path is not None]
+    for path in searched:
+        if path.is_file() and name in (store := ReferenceStore(path)).names:
+            return store
+    week = os.environ.get("LSDL_WEEK") or Path.cwd().name
+    raise NoReference(
+        f"There is no reference of the check {name!r} in {' or '.join(map(str, searched))}: "
+        f"run `lsdl refs {week} --key FILE`, or, as a student, open the notebook from its week's own folder."
+    )
+
+
+def _visible_file() -> Path:
+    folder = os.environ.get("LSDL_WEEK_DIR")
+    return VISIBLE_FILE if VISIBLE_FILE.is_file() or not folder else Path(folder) / VISIBLE_FILE
+
+
+def _hidden_file() -> Path | None:
+    if "LSDL_HIDDEN_REFERENCES" in os.environ:
+        return Path(os.environ["LSDL_HIDDEN_REFERENCES"])
+    here = Path.cwd()
+    root = next((folder for folder in (here, *here.parents) if (folder / "gradebook").is_dir()), None)
+    week = os.environ.get("LSDL_WEEK") or here.name
+    return root / "gradebook" / "references" / f"{week}.safetensors" if root else None
+
+
+# The outbox
+
+
+def _send(folder: Path, name: str, actual: Any) -> None:
+    packed = pack(actual)
+    tensors = {str(i): torch.view_as_real(t) if t.is_complex() else t for i, t in enumerate(packed.tensors)}
+    keys = [f"{i}j" if tensor.is_complex() else str(i) for i, tensor in enumerate(packed.tensors)]
+    answer = {"name": name, "structure": packed.structure, "tensors": keys}
+    number = sum(1 for _ in folder.glob("*.safetensors"))
+    _write(folder / f"{number:04d}.safetensors", save(tensors, {"lsdl": json.dumps(answer)}))
+
+
+def read_answer(path: Path) -> tuple[str, Packed]:
+    """Name and value of an answer that `check` wrote into the outbox. The file comes from a student's kernel: any error means that it is no answer."""
+    with safe_open(path, framework="pt") as file:
+        answer = json.loads(file.metadata()["lsdl"])
+        return answer["name"], _load(file, answer)

@@ -1,0 +1,139 @@
+"""The course as `course.toml` describes it, and where its weeks are.
+
+The module knows nothing of notebooks or grading; it is what both ask for a folder, a budget or a due date.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+WEEK_NAME = re.compile(r"week[0-9]{2}-[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class CourseError(ValueError):
+    """A mistake in `course.toml` or in the name of a week; the message is one sentence that says what to do."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Budget(_Table):
+    """Seconds a notebook may take at `SCALE="smoke"`; `lsdl run` fails over twice as many."""
+
+    seminar_seconds: float = Field(150, gt=0)
+    homework_seconds: float = Field(75, gt=0)
+
+
+class Part(_Table):
+    """One part of the assessment: its share of the final mark and the share of its own points needed to pass."""
+
+    name: str = Field(min_length=1)
+    weight: float = Field(gt=0, le=1)
+    pass_mark: float = Field(ge=0, le=1)
+    required: bool = True  # the course is passed only if every required part is
+    minutes: int | None = Field(None, gt=0)
+
+
+class Week(_Table):
+    """One week. `points` are those of its homework, automatic and by hand; `lsdl lint` holds the notebook to them."""
+
+    title: str = Field(min_length=1)
+    points: float = Field(gt=0)
+    required: bool = False  # True: nobody passes without handing in this homework
+    due: date | None = None  # the end of that day
+    budget: Budget | None = None  # only where it differs from the course's
+
+
+class Course(_Table):
+    """All of `course.toml`."""
+
+    title: str = Field(min_length=1)
+    edition: str = Field(pattern=r"^\d{4}\.\d+$")
+    budget: Budget = Budget()
+    parts: tuple[Part, ...] = Field(min_length=1)
+    weeks: dict[str, Week]
+
+    @field_validator("parts")
+    @classmethod
+    def _weights_add_up(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        total = sum(part.weight for part in parts)
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the weights must add up to 1, they add up to {total:g}")
+        if len({part.name for part in parts}) < len(parts):
+            raise ValueError("two parts have the same name")
+        return parts
+
+    @model_validator(mode="after")
+    def _week_names(self) -> Course:
+        for name in self.weeks:
+            if not WEEK_NAME.fullmatch(name):
+                raise ValueError(f"a week is named like its folder, week01-finetune, not {name!r}")
+        return self
+
+    def budget_of(self, week: str) -> Budget:
+        """The budget of the week with this folder name (the course's own if the week has none)."""
+        entry = self.weeks.get(week)
+        return entry.budget if entry and entry.budget else self.budget
+
+
+def course_root(start: Path | None = None) -> Path:
+    """The repository: the nearest folder with a `course.toml`, from `start` (default: the working folder) upwards.
+
+    Raises:
+        CourseError: there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "course.toml").is_file():
+            return folder
+    raise CourseError(f"No course.toml in {start} or a folder above it: run lsdl inside the course's repository.")
+
+
+def load_course(root: Path | None = None) -> Course:
+    """Read `course.toml` in `root` (default: `course_root()`).
+
+    Raises:
+        CourseError: the file is not TOML, or an entry is missing, unknown or out of range.
+    """
+    path = (root or course_root()) / "course.toml"
+    try:
+        return Course.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CourseError(f"{path} does not exist: run lsdl inside the course's repository.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise CourseError(f"{path} is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise CourseError(f"{path}, {where}: {first['msg'].removeprefix('Value error, ')}.") from None
+
+
+def find_weeks(root: Path | None = None) -> list[Path]:
+    """The folders `weekNN-*` in `root` (default: `course_root()`) that contain a homework, sorted by name."""
+    root = root or course_root()
+    return sorted(path for path in root.glob("week[0-9][0-9]-*") if (path / "homework.ipynb").is_file())
+
+
+def find_week(name: str, root: Path | None = None) -> Path:
+    """The folder of a week by its name, the beginning of it, its number ("1", "01", "week01"), or its path.
+
+    Raises:
+        CourseError: no week, or several weeks, have that name; the message lists what there is.
+    """
+    if (Path(name) / "homework.ipynb").is_file():
+        return Path(name).resolve()
+    weeks = find_weeks(root)
+    prefix = f"week{int(name):02d}-" if name.isascii() and name.isdigit() else name.rstrip("/\\")
+    found = [week for week in weeks if week.name == prefix] or [week for week in weeks if week.name.startswith(prefix)]
+    if len(found) != 1:
+        known = ", ".join(week.name for week in weeks) or "none yet"
+        raise CourseError(
+            f"{name!r} names {len(found) or 'no'} week{'s' if len(found) > 1 else ''}; there is: {known}."
+        )
+    return found[0]

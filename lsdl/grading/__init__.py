@@ -1,0 +1,15 @@
+"""The instructor's part of lsdl: student versions, grading, diagnosis. No notebook imports it, students do not get it.
+
+- intake.py: what was handed in: found, read as bytes, diagnosed and, where that is safe, mended
+- autograder.py: one submission to its points and messages (stock nbgrader, no sandbox: the module to replace)
+- grade.py: a folder of submissions to rows and JSON; report.py: the same in a terminal
+- feedback.py: what nbgrader's feedback leaves out
+- release.py: the student version of one homework; publish.py: the student's tree
+- doctor.py: what is wrong with this machine, or with this notebook
+- demo.py: all of it on one week and three example submissions (`make run`)
+- nbgrader_course.py: nbgrader's API with the configuration of gradebook/
+"""
+
+
+class GradingError(RuntimeError):
+    """Something the instructor can mend; the message is a sentence that says how."""

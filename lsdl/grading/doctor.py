@@ -1,0 +1,130 @@
+"""What is wrong with this machine, or with this notebook, one line each with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from lsdl.course import CourseError, course_root, find_weeks
+from lsdl.grading import GradingError
+from lsdl.grading.intake import BadNotebook, Submission, grade_id, mend, parse, read_bytes
+from lsdl.grading.release import release
+
+FREE_GB = 2
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One line of the doctor: `level` is "ok", "note" (works, could be better) or "problem"."""
+
+    level: str
+    line: str
+
+
+def examine_machine(root: Path | None = None) -> list[Diagnosis]:
+    """Python, packages, disk, the programs nbgrader starts, threads, and the course's own files."""
+    found = [_python()]
+    try:
+        root = root or course_root()
+    except CourseError as error:
+        return [*found, Diagnosis("problem", str(error))]
+    found += _packages(root)
+    free = shutil.disk_usage(root).free / 2**30
+    if free < FREE_GB:
+        found.append(
+            Diagnosis("problem", f"{free:.1f} GB of disk are free, grading a class needs {FREE_GB}: make room.")
+        )
+    else:
+        found.append(Diagnosis("ok", f"disk: {free:.0f} GB free"))
+    found.append(_alembic())
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if threads is None and (os.cpu_count() or 1) < 8:
+        line = "OMP_NUM_THREADS is not set: export OMP_NUM_THREADS=1 before two notebooks run side by side."
+        found.append(Diagnosis("note", line))
+    else:
+        found.append(Diagnosis("ok", f"threads: OMP_NUM_THREADS={threads or 'unset'} on {os.cpu_count()} cores"))
+    if not (root / "gradebook" / "nbgrader_config.py").is_file():
+        line = "gradebook/nbgrader_config.py is missing: restore it from the repository."
+        found.append(Diagnosis("problem", line))
+    return found
+
+
+def examine_notebook(path: Path, root: Path | None = None) -> list[Diagnosis]:
+    """What would keep a homework from being graded; the week is the one whose cells the notebook has.
+
+    Args:
+        path: a student's notebook, only read.
+        root: the repository (default: `course_root()`).
+    """
+    path = path.absolute()
+    try:
+        notebook = parse(read_bytes(Submission("student", path), path.parent))
+    except BadNotebook as error:
+        return [Diagnosis("problem", str(error))]
+    names = {grade_id(cell) for cell in notebook["cells"]} - {None}
+    ids = {cell.get("id") for cell in notebook["cells"]} - {None}
+
+    def likeness(week: Path) -> int:
+        cells = parse((week / "homework.ipynb").read_bytes())["cells"]
+        return sum(grade_id(cell) in names or cell.get("id") in ids for cell in cells if grade_id(cell))
+
+    week = max(find_weeks(root), key=likeness, default=None)
+    if week is None or likeness(week) == 0:
+        line = "No cell of the notebook is one of a homework of this course: is it the seminar, or another notebook?"
+        return [Diagnosis("problem", line)]
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            made = release(week, check=False, to=Path(scratch), in_gradebook=False)
+            _, findings = mend(notebook, parse((made / "homework.ipynb").read_bytes()))
+        except (GradingError, BadNotebook) as error:
+            return [Diagnosis("problem", str(error))]
+    if not findings:
+        return [Diagnosis("ok", f"{path.name}: a complete homework of {week.name}")]
+    by = "`lsdl grade` does this itself"
+    return [Diagnosis("problem", f"{finding.problem}; {finding.remedy} ({by}).") for finding in findings]
+
+
+def _python() -> Diagnosis:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Diagnosis("ok", f"python: {version}")
+    return Diagnosis("problem", f"Python {version} is untested: make the environment with 3.11, 3.12 or 3.13.")
+
+
+def _packages(root: Path) -> list[Diagnosis]:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    found = []
+    for text in [*project["dependencies"], *extras["jupyter"], *extras["instructor"]]:
+        requirement = Requirement(text)
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            line = f"{requirement.name} is not installed: pip install -c constraints.txt -r requirements.txt"
+            found.append(Diagnosis("problem", line))
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            line = f"{requirement.name} {version} does not satisfy {requirement.specifier}: pip install '{requirement}'"
+            found.append(Diagnosis("problem", line))
+        elif requirement.name in ("torch", "nbgrader"):
+            found.append(Diagnosis("ok", f"{requirement.name}: {version}"))
+    return found
+
+
+def _alembic() -> Diagnosis:
+    # lsdl adds the folder of its Python to PATH; nbgrader's own commands do not.
+    if shutil.which("alembic"):
+        return Diagnosis("ok", "alembic: on PATH")
+    if shutil.which("alembic", path=str(Path(sys.executable).parent)):
+        return Diagnosis(
+            "note", "alembic is not on PATH: activate the environment before you use nbgrader's own commands."
+        )
+    return Diagnosis("problem", "alembic is not installed, nbgrader needs it: pip install -r requirements.txt")

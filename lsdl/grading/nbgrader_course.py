@@ -1,0 +1,65 @@
+"""nbgrader's API on this course: one configuration (gradebook/nbgrader_config.py), no subprocesses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsdl.grading import GradingError
+
+if TYPE_CHECKING:
+    from nbgrader.apps.api import NbGraderAPI
+
+
+def open_course(root: Path, settings: dict[str, dict[str, Any]] | None = None) -> NbGraderAPI:
+    """nbgrader's API for the course in `root`.
+
+    Args:
+        root: the repository; its gradebook/nbgrader_config.py is read.
+        settings: {class name: {trait: value}} that override that file.
+
+    Raises:
+        GradingError: nbgrader is not installed, or the configuration is missing.
+    """
+    config_file = root / "gradebook" / "nbgrader_config.py"
+    if not config_file.is_file():
+        raise GradingError(f"{config_file} is missing: restore it from the repository.")
+    try:
+        from nbgrader.apps.api import NbGraderAPI
+        from traitlets.config import Config
+        from traitlets.config.loader import PyFileConfigLoader
+    except ImportError as error:
+        raise GradingError(f"{error.name} is not installed: run pip install -r requirements.txt.") from None
+
+    # nbgrader starts `alembic` by name when it makes a database; it lies beside this Python also without activation.
+    scripts = str(Path(sys.executable).parent)
+    if scripts not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = scripts + os.pathsep + os.environ.get("PATH", "")
+
+    config = PyFileConfigLoader(config_file.name, path=str(config_file.parent)).load_config()
+    config.merge(Config(settings or {}))
+    # Its log is captured call by call; what is left are remarks about an exchange folder that nobody uses here.
+    logging.getLogger("traitlets").propagate = False
+    return NbGraderAPI(config=config, log_level=logging.WARNING)
+
+
+def require_success(result: dict[str, Any], what: str) -> None:
+    """Turn the result of an nbgrader call into an exception if it failed.
+
+    Raises:
+        GradingError: `what`, followed by the last meaningful line of nbgrader's log.
+    """
+    if not result["success"]:
+        raise GradingError(f"{what}: {reason(result)}")
+
+
+def reason(result: dict[str, Any]) -> str:
+    """The line of a failed nbgrader call that says why: the deepest exception, not nbgrader's "see above"."""
+    text = "\n".join([result.get("log", ""), result.get("error", "")])
+    lines = [line.strip() for line in text.splitlines()]
+    raised = [line for line in lines if line.partition(":")[0].rpartition(".")[2].endswith(("Error", "Exception"))]
+    useful = [line for line in raised if "NbGraderException" not in line]
+    return (useful or raised or [line for line in lines if line] or ["nbgrader gave no reason"])[-1]

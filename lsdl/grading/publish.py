@@ -1,0 +1,158 @@
+"""The student's tree: everything a student needs to work offline, and nothing that gives an answer away."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import tomllib
+from pathlib import Path
+
+from lsdl.course import Course, course_root, find_weeks, load_course
+from lsdl.grading import GradingError
+from lsdl.grading.release import refuse_problems, release
+
+MANIFEST = ".lsdl-manifest"
+# The instructor's part of lsdl. Anything else goes along, so that a new module cannot be forgotten.
+NOT_PUBLISHED = ("grading", "cli.py", "course.py", "homework.py", "lint.py", "notebooks.py", "references.py")
+_NOISE = ("__pycache__", "*.pyc", ".ipynb_checkpoints", ".DS_Store")
+
+
+def publish(target: Path, root: Path | None = None, *, check: bool = True) -> list[str]:
+    """Write the student's tree to `target`; what an earlier call wrote there is replaced.
+
+    Args:
+        target: an empty or absent folder, or one that `publish` wrote (a `.git` in it is left alone).
+        root: the repository (default: `course_root()`).
+        check: refuse a week that `lsdl lint` rejects.
+
+    Returns:
+        The paths written, relative to `target`, sorted.
+
+    Raises:
+        GradingError: `target` holds somebody else's files, there is no week, or a week breaks a rule.
+    """
+    root = root or course_root()
+    weeks = find_weeks(root)
+    if not weeks:
+        raise GradingError(f"There is no week in {root} to publish.")
+    foreign = target.exists() and any(path.name != ".git" for path in target.iterdir())
+    if foreign and not (target / MANIFEST).is_file():
+        raise GradingError(f"{target} is not empty and was not written by lsdl publish: choose another folder.")
+    if check:
+        for week in weeks:
+            refuse_problems(week)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = Path(scratch) / "tree"
+        shutil.copytree(root / "lsdl", tree / "lsdl", ignore=shutil.ignore_patterns(*_NOISE))
+        for name in NOT_PUBLISHED:
+            path = tree / "lsdl" / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for week in weeks:
+            # Read-only checks of the gradebook are not wanted here: a tree can be published before a term begins.
+            release(week, check=False, to=tree, in_gradebook=False)
+            if (week / "seminar.ipynb").is_file():
+                shutil.copy(week / "seminar.ipynb", tree / week.name)
+        for path in (*root.glob("LICENSE*"), root / "CITATION.cff"):
+            if path.is_file():
+                shutil.copy(path, tree)
+        course = load_course(root)
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        _write(tree / "pyproject.toml", _pyproject(project))
+        _write(tree / "requirements.txt", _requirements(project))
+        _write(tree / "README.md", _readme(course, [week.name for week in weeks]))
+        _write(tree / ".gitignore", ".venv/\n__pycache__/\n.ipynb_checkpoints/\n*.egg-info/\n")
+        files = sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file())
+        _write(tree / MANIFEST, "".join(f"{name}\n" for name in [*files, MANIFEST]))
+        _replace(target, tree)
+    return sorted([*files, MANIFEST])
+
+
+def _replace(target: Path, tree: Path) -> None:
+    """Remove what an earlier call wrote, then copy: a file that is no longer published must not stay."""
+    if (target / MANIFEST).is_file():
+        for name in (target / MANIFEST).read_text(encoding="utf-8").splitlines():
+            path = target / name
+            if ".." not in Path(name).parts and not Path(name).is_absolute():
+                path.unlink(missing_ok=True)
+                folder = path.parent
+                while folder != target and folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+                    folder = folder.parent
+    shutil.copytree(tree, target, dirs_exist_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _pyproject(project: dict) -> str:
+    """The student's pyproject.toml: name, dependencies and data, none of the instructor's tools."""
+    dependencies = "".join(f'    "{entry}",\n' for entry in project["dependencies"])
+    jupyter = ", ".join(f'"{entry}"' for entry in project["optional-dependencies"]["jupyter"])
+    return f"""[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "{project["name"]}"
+description = "{project["description"]}"
+license = "{project["license"]}"
+requires-python = "{project["requires-python"]}"
+dynamic = ["version"]
+dependencies = [
+{dependencies}]
+
+[project.optional-dependencies]
+jupyter = [{jupyter}]
+
+[tool.setuptools.packages.find]
+include = ["lsdl*"]
+
+[tool.setuptools.package-data]
+"lsdl.data" = ["**/*"]
+
+[tool.setuptools.dynamic]
+version = {{ attr = "lsdl.__version__" }}
+"""
+
+
+def _requirements(project: dict) -> str:
+    entries = [*project["dependencies"], *project["optional-dependencies"]["jupyter"]]
+    return "".join(f"{entry}\n" for entry in sorted(entries, key=str.lower))
+
+
+def _readme(course: Course, weeks: list[str]) -> str:
+    lines = []
+    for name in weeks:
+        entry = course.weeks.get(name)
+        title = entry.title if entry else name
+        points = f"{entry.points:g}" if entry else ""
+        due = str(entry.due or "") if entry else ""
+        links = f"[seminar]({name}/seminar.ipynb), [homework]({name}/homework.ipynb)"
+        lines.append(f"| [{title}]({name}/README.md) | {links} | {points} | {due} |")
+    rows = "\n".join(lines)
+    parts = ", ".join(f"{part.name} {part.weight:.0%} (pass mark {part.pass_mark:.0%})" for part in course.parts)
+    return f"""# {course.title}
+
+Edition {course.edition}. Every week is a folder with a worked seminar and a homework that tells you at once what is
+right and why something is wrong. All of it runs offline on a CPU, with Python 3.11 to 3.13:
+
+```
+python3 -m venv .venv
+.venv/bin/python -m pip install -r requirements.txt -e .
+.venv/bin/jupyter lab
+```
+
+| week | notebooks | points | due |
+|---|---|---|---|
+{rows}
+
+Assessment: {parts}.
+
+Write each answer where it says `YOUR CODE HERE` and delete the line that raises. Do not copy, split or delete the cells
+with tests. Before you hand in `homework.ipynb`, choose *Restart Kernel and Run All Cells*. The grader also runs checks
+that you do not see, on other inputs.
+
+Code: MIT licence. Text and figures: CC BY 4.0. Data: see lsdl/data/LICENSES.md.
+"""

@@ -1,0 +1,499 @@
+"""The rules that every week's notebooks keep, checked without running them.
+
+`RULES` lists them by name; each `Problem` names the rule it breaks. `fix_week` mends what is generated: the setup and
+parameters cells, and outputs left in a homework.
+"""
+
+import ast
+import copy
+import json
+import logging
+import re
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
+from jsonschema import ValidationError
+from markdown_it import MarkdownIt
+from nbformat import NotebookNode
+from nbformat.v4.rwbase import rejoin_lines
+from nbformat.validator import iter_validate
+from nbgrader.nbgraderformat.common import SchemaMismatchError
+from nbgrader.nbgraderformat.v3 import MetadataValidatorV3
+from nbgrader.preprocessors import ClearSolutions
+
+from lsdl.claims import FAILS, read_claims
+from lsdl.course import CourseError, load_course
+from lsdl.notebooks import MAX_SEMINAR_BYTES, PARAMETERS_CELL, setup_cell
+
+MEDIAN_LINES, MAX_LINES = 15, 60
+COURSE_REPOSITORY = "isadrtdinov/lsdl-cub"
+CHECK_IMPORT = "from lsdl.checks import check"
+ONLY_CHECKS = (
+    "a graded cell holds only the import of check, check(...) calls, assert and assignments "
+    "(nbgrader reads a bare expression as partial credit)."
+)
+MARKERS = tuple(f"### {end} {what}" for what in ("SOLUTION", "HIDDEN TESTS") for end in ("BEGIN", "END"))
+READABLE_ID = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+ALMOST_MARKER = re.compile(r"#\s*(begin|end)[\s_-]*(solution|hidden)", re.IGNORECASE)
+
+Found = Iterator[tuple[int | None, str]]  # (cell index or None, what is wrong)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule; `cell` is the cell's index in the notebook (from 0), None if it concerns the whole file."""
+
+    notebook: str
+    cell: int | None
+    rule: str
+    message: str
+
+    def __str__(self) -> str:
+        where = self.notebook if self.cell is None else f"{self.notebook}, cell {self.cell}"
+        return f"{where}: {self.message} [{self.rule}]"
+
+
+@dataclass(frozen=True)
+class _Notebook:
+    path: Path
+    node: NotebookNode
+
+    @property
+    def code(self) -> list[tuple[int, NotebookNode]]:
+        return [(i, cell) for i, cell in enumerate(self.node.cells) if cell.cell_type == "code"]
+
+    @property
+    def graded(self) -> list[tuple[int, NotebookNode]]:
+        """Autograded cells: grade without solution."""
+        return [(i, cell) for i, cell in self.code if _role(cell, "grade") and not _role(cell, "solution")]
+
+    @property
+    def solutions(self) -> list[tuple[int, NotebookNode]]:
+        return [(i, cell) for i, cell in self.code if _role(cell, "solution") and not _role(cell, "grade")]
+
+
+def lint_week(path: Path) -> list[Problem]:
+    """Problems of a week's seminar and homework, in the order of notebook, rule and cell; empty if there are none."""
+    path = Path(path).resolve()
+    problems = []
+    for kind in ("seminar", "homework"):
+        file = path / f"{kind}.ipynb"
+        label = f"{path.name}/{file.name}"
+        if not file.exists():
+            problems.append(Problem(label, None, "exists", f"{file.name} is missing."))
+            continue
+        try:
+            node = _read(file)
+        except ValueError as error:
+            problems.append(Problem(label, None, "format", f"not a valid notebook: {str(error).splitlines()[0]}"))
+            continue
+        notebook = _Notebook(file, node)
+        for name, (kinds, rule) in RULES.items():
+            if kind in kinds:
+                problems += [Problem(label, cell, name, message) for cell, message in rule(notebook)]
+    return problems
+
+
+def fix_week(path: Path) -> list[Path]:
+    """Rewrite the setup and parameters cells and clear a homework's outputs; return the files that changed."""
+    changed = []
+    for file in (Path(path) / "seminar.ipynb", Path(path) / "homework.ipynb"):
+        if not file.exists():
+            continue
+        node = nbformat.read(file, nbformat.NO_CONVERT)
+        before = copy.deepcopy(node)
+        for cell in node.cells:
+            if "setup" in _tags(cell):
+                cell.source = setup_cell(file.resolve().parent.name)
+            elif "parameters" in _tags(cell):
+                cell.source = PARAMETERS_CELL
+            if file.stem == "homework" and cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        if node != before:
+            file.write_text(nbformat.writes(node) + "\n", encoding="utf-8")
+            changed.append(file)
+    return changed
+
+
+# Rules for both notebooks
+
+
+def _title(notebook: _Notebook) -> Found:
+    first = notebook.node.cells[0] if notebook.node.cells else None
+    if first is None or first.cell_type != "markdown" or not first.source.lstrip().startswith("# "):
+        yield 0, "the first cell must be markdown that starts with the title, '# ...'."
+        return
+    branch = "student" if notebook.path.stem == "homework" else "(student|main)"
+    place = f"{notebook.path.parent.name}/{notebook.path.name}"
+    badge = rf"\]\(https://colab\.research\.google\.com/github/{COURSE_REPOSITORY}/blob/{branch}/{re.escape(place)}\)"
+    if not re.search(badge, first.source):
+        yield 0, f"the first cell must hold the Colab badge of {place} on branch student."
+
+
+def _setup(notebook: _Notebook) -> Found:
+    code = notebook.code
+    if not code or "setup" not in _tags(code[0][1]):
+        yield (code[0][0] if code else None), "the first code cell must be the setup cell (tag `setup`)."
+    for i, cell in code:
+        if "setup" in _tags(cell) and cell.source != setup_cell(notebook.path.parent.name):
+            yield i, "the setup cell is not the generated text: run `lsdl lint --fix`."
+    yield from _once(notebook, "setup")
+
+
+def _parameters(notebook: _Notebook) -> Found:
+    code = notebook.code
+    if len(code) < 2 or "parameters" not in _tags(code[1][1]):
+        yield (code[1][0] if len(code) > 1 else None), "the second code cell must be tagged `parameters`."
+    for i, cell in code:
+        if "parameters" in _tags(cell) and cell.source != PARAMETERS_CELL:
+            yield i, "the parameters cell is not the course's own text: run `lsdl lint --fix`."
+    yield from _once(notebook, "parameters")
+
+
+def _define(notebook: _Notebook) -> Found:
+    code = notebook.code
+    if len(code) < 3 or "define" not in _tags(code[2][1]):
+        yield (
+            (code[2][0] if len(code) > 2 else None),
+            "the third code cell must be tagged `define` (imports, functions).",
+        )
+
+
+def _ids(notebook: _Notebook) -> Found:
+    if (notebook.node.nbformat, notebook.node.nbformat_minor) < (4, 5):
+        yield None, "cells have ids from nbformat 4.5 on: save the notebook with a current Jupyter."
+        return
+    seen: set[str] = set()
+    for i, cell in enumerate(notebook.node.cells):
+        if cell.get("id") in seen:
+            yield i, f"another cell has the id {cell.id!r} too."
+        seen.add(cell.get("id"))
+
+
+def _sizes(notebook: _Notebook) -> Found:
+    lines = [(i, len(cell.source.splitlines())) for i, cell in notebook.code if "setup" not in _tags(cell)]
+    for i, count in lines:
+        if count > MAX_LINES:
+            yield i, f"{count} lines of code, at most {MAX_LINES} are allowed: split the cell or use helpers.py."
+    if lines and statistics.median(count for _, count in lines) > MEDIAN_LINES:
+        median = statistics.median(count for _, count in lines)
+        yield None, f"the median code cell has {median:g} lines, at most {MEDIAN_LINES} are allowed."
+
+
+def _syntax(notebook: _Notebook) -> Found:
+    for i, cell in notebook.code:
+        try:
+            _parse(cell.source)
+        except SyntaxError as error:
+            yield i, f"not valid Python: {error.msg} (line {error.lineno})."
+
+
+def _alt_text(notebook: _Notebook) -> Found:
+    for i, cell in enumerate(notebook.node.cells):
+        if cell.cell_type != "markdown":
+            continue
+        for token in MarkdownIt("commonmark").parse(cell.source):
+            for part in [token, *(token.children or [])]:
+                if part.type == "image" and not part.content.strip():
+                    yield i, f"the image {str(part.attrs['src'])[:60]!r} has no alt text."
+                if part.type in ("html_block", "html_inline"):
+                    for tag in re.findall(r"<img\b[^>]*>", part.content, re.IGNORECASE):
+                        if not re.search(r"\balt\s*=\s*(\"[^\"]*\w[^\"]*\"|'[^']*\w[^']*')", tag, re.IGNORECASE):
+                            yield i, f"the image {tag[:60]!r} has no alt text."
+
+
+def _papermill(notebook: _Notebook) -> Found:
+    if "papermill" in notebook.node.metadata:
+        yield None, "the notebook carries papermill's metadata: commit what `lsdl run --update` writes."
+    for i, cell in enumerate(notebook.node.cells):
+        if "papermill" in cell.metadata or "injected-parameters" in _tags(cell):
+            yield i, "the cell was left by papermill: commit what `lsdl run --update` writes."
+
+
+# Rules for the seminar
+
+
+def _seminar_outputs(notebook: _Notebook) -> Found:
+    if not any(cell.execution_count for _, cell in notebook.code):
+        yield None, "the seminar has no outputs: run `lsdl run WEEK --update`."
+    for i, cell in notebook.code:
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield i, f"the committed output is an error ({output.ename})."
+            if output.output_type == "stream" and output.name == "stderr":
+                yield i, f"stderr in the committed output: {output.text.strip()[:80]!r}."
+
+
+def _seminar_size(notebook: _Notebook) -> Found:
+    size = notebook.path.stat().st_size
+    if size > MAX_SEMINAR_BYTES:
+        yield None, f"the seminar has {size / 1e6:.1f} MB, at most 2 MB are allowed."
+
+
+def _seminar_claims(notebook: _Notebook) -> Found:
+    for name, claim in read_claims(notebook.node).items():
+        if claim["outcome"] == FAILS and not claim["reason"].strip():
+            yield None, f"claim {name!r} does not hold: say why in its `reason`."
+
+
+def _not_graded(notebook: _Notebook) -> Found:
+    for i, cell in enumerate(notebook.node.cells):
+        if "nbgrader" in cell.metadata:
+            yield i, "a seminar has no nbgrader cells."
+
+
+# Rules for the homework
+
+
+def _homework_outputs(notebook: _Notebook) -> Found:
+    for i, cell in notebook.code:
+        if cell.outputs or cell.execution_count is not None:
+            yield i, "a homework is committed without outputs: run `lsdl lint --fix`."
+
+
+def _metadata(notebook: _Notebook) -> Found:
+    validator = MetadataValidatorV3()
+    seen: set[str] = set()
+    for i, cell in enumerate(notebook.node.cells):
+        meta = cell.metadata.get("nbgrader")
+        if meta is None:
+            continue
+        try:
+            validator.validate_cell(cell)
+        except SchemaMismatchError as error:
+            yield i, f"nbgrader metadata: {error}."
+            continue
+        except ValidationError as error:
+            yield i, f"nbgrader metadata: {error.message}."
+            continue
+        if not (meta["grade"] or meta["solution"] or meta["locked"]):
+            continue
+        name = meta["grade_id"]
+        if name in seen:
+            yield i, f"the grade_id {name!r} is used twice: nbgrader would reject every submission."
+        seen.add(name)
+        if not READABLE_ID.fullmatch(name) or re.fullmatch(r"cell[-_][0-9a-f]+", name):
+            yield i, f"the grade_id {name!r} is not readable: name the behaviour, such as 'nt_xent_value'."
+        if cell.cell_type == "code" and meta["grade"] and not meta["solution"] and not meta["locked"]:
+            yield i, f"the graded cell {name!r} must be locked."
+        if meta["solution"] and meta["locked"]:
+            yield i, f"the solution cell {name!r} must not be locked: nbgrader would overwrite the answer."
+    if not seen:
+        yield None, "no cell has nbgrader metadata."
+
+
+def _points(notebook: _Notebook) -> Found:
+    root = notebook.path.parent.parent
+    if not (root / "course.toml").exists():
+        return
+    try:
+        week = load_course(root).weeks.get(notebook.path.parent.name)
+    except CourseError as error:
+        yield None, str(error)
+        return
+    points = [cell.metadata.nbgrader.get("points") for cell in notebook.node.cells if _role(cell, "grade")]
+    total = sum(value for value in points if isinstance(value, int | float))  # rule `metadata` names the others
+    if week is None:
+        yield None, f"course.toml does not list {notebook.path.parent.name}."
+    elif abs(total - week.points) > 1e-9:
+        yield None, f"the cells' points add up to {total:g}, course.toml says {week.points:g}."
+
+
+def _graded_cells(notebook: _Notebook) -> Found:
+    for i, cell in notebook.graded:
+        try:
+            body = ast.parse(cell.source).body
+        except SyntaxError as error:
+            yield i, f"a graded cell must be plain Python: {error.msg} (line {error.lineno})."
+            continue
+        if not body or ast.unparse(body[0]) != CHECK_IMPORT:
+            yield i, f"a graded cell must start with `{CHECK_IMPORT}`: a spoiled cell must not cost the next one."
+        for statement in body:
+            if not _allowed(statement):
+                yield i, f"line {statement.lineno}: {ONLY_CHECKS}"
+        for node in ast.walk(ast.Module(body, [])):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "display", "warnings.warn"):
+                yield i, f"line {node.lineno}: a graded cell must print nothing."
+        if not any(_is_check(statement) for statement in body):
+            yield i, "a graded cell needs a check(...): asserts alone can be faked."
+
+
+def _solution_cells(notebook: _Notebook) -> Found:
+    for i, cell in notebook.solutions:
+        try:
+            stub = _stub(notebook, i)
+        except RuntimeError as error:
+            yield i, f"nbgrader cannot make the stub: {error}."
+            continue
+        try:
+            body = ast.parse(stub).body
+        except SyntaxError as error:
+            yield i, f"the stub is not valid Python: {error.msg} (line {error.lineno})."
+            continue
+        given = _outside_regions(cell.source)
+        if given is None:
+            yield i, "a solution cell needs `### BEGIN SOLUTION` and `### END SOLUTION` around what is removed."
+        elif _without_stub_lines(stub) != given:
+            yield i, "the stub differs from the solution outside the solution regions."
+        elif any(isinstance(statement, ast.Raise) for statement in body):
+            yield i, "a solution region must stand inside a function: else the released cell stops the notebook."
+
+
+def _markers(notebook: _Notebook) -> Found:
+    graded = {i for i, _ in notebook.graded}
+    for i, cell in enumerate(notebook.node.cells):
+        solution = _role(cell, "solution")
+        open_marker = None
+        for line in cell.source.splitlines():
+            text = line.strip()
+            if text not in MARKERS:
+                if ALMOST_MARKER.search(line) or any(marker[4:] in line for marker in MARKERS):
+                    yield i, f"{text!r} is not a marker nbgrader and lsdl agree on: write one of {', '.join(MARKERS)}."
+                continue
+            _, end, what = text.split(" ", 2)
+            if what == "HIDDEN TESTS" and i not in graded:
+                yield i, f"{text!r} stands outside a graded cell."
+            if what == "SOLUTION" and not solution:
+                yield i, f"{text!r} stands outside a solution cell."
+            if end == "BEGIN" and open_marker:
+                yield i, f"{text!r} comes before the end of {open_marker!r}."
+            if end == "END" and open_marker != f"### BEGIN {what}":
+                yield i, f"{text!r} has no beginning."
+            open_marker = text if end == "BEGIN" else None
+        if open_marker:
+            yield i, f"{open_marker!r} has no end."
+
+
+def _hidden_names(notebook: _Notebook) -> Found:
+    hidden: set[str] = set()
+    for i, cell in notebook.graded:
+        for is_hidden, part in zip((True, False), _split_hidden(cell.source), strict=True):
+            try:
+                calls = [node for node in ast.walk(ast.parse(part)) if isinstance(node, ast.Call)]
+            except SyntaxError:
+                yield i, "a hidden-test region must hold whole statements."
+                continue
+            for call in calls:
+                if ast.unparse(call.func) not in ("check", "check.inputs"):
+                    continue
+                name = call.args[0] if call.args else None
+                if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
+                    yield i, "name each check by a string literal, so that its reference can be found."
+                elif is_hidden:
+                    hidden.add(name.value)
+    for name in sorted(hidden):
+        whole_name = re.compile(rf"(?<![\w/-]){re.escape(name)}(?![\w/-])")
+        for i, cell in enumerate(notebook.node.cells):
+            if whole_name.search(_split_hidden(cell.source)[1]):
+                yield i, f"the hidden check {name!r} is named outside a hidden-test region."
+
+
+RULES: dict[str, tuple[tuple[str, ...], Callable[[_Notebook], Found]]] = {
+    "title": (("seminar", "homework"), _title),
+    "setup": (("seminar", "homework"), _setup),
+    "parameters": (("seminar", "homework"), _parameters),
+    "define": (("seminar", "homework"), _define),
+    "ids": (("seminar", "homework"), _ids),
+    "sizes": (("seminar", "homework"), _sizes),
+    "syntax": (("seminar", "homework"), _syntax),
+    "alt-text": (("seminar", "homework"), _alt_text),
+    "papermill": (("seminar", "homework"), _papermill),
+    "outputs": (("seminar",), _seminar_outputs),
+    "size": (("seminar",), _seminar_size),
+    "claims": (("seminar",), _seminar_claims),
+    "not-graded": (("seminar",), _not_graded),
+    "no-outputs": (("homework",), _homework_outputs),
+    "metadata": (("homework",), _metadata),
+    "points": (("homework",), _points),
+    "graded-cells": (("homework",), _graded_cells),
+    "stubs": (("homework",), _solution_cells),
+    "markers": (("homework",), _markers),
+    "hidden-names": (("homework",), _hidden_names),
+}
+
+
+def _read(file: Path) -> NotebookNode:
+    """The notebook as it stands in the file: nbformat's own reader would mend some of what the rules look for."""
+    raw = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(raw, dict) or raw.get("nbformat") != 4:
+        raise ValueError("nbformat 4 is needed: save it with a current Jupyter.")
+    for error in iter_validate(raw):
+        raise ValueError(str(error))
+    return rejoin_lines(nbformat.from_dict(raw))
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _role(cell: NotebookNode, role: str) -> bool:
+    return bool(cell.metadata.get("nbgrader", {}).get(role, False))
+
+
+def _once(notebook: _Notebook, tag: str) -> Found:
+    tagged = [i for i, cell in enumerate(notebook.node.cells) if tag in _tags(cell)]
+    for i in tagged[1:]:
+        yield i, f"a second cell is tagged `{tag}`."
+
+
+def _parse(source: str) -> ast.Module:
+    """Syntax tree of a cell, its magics (`%matplotlib inline`) read as IPython reads them."""
+    return ast.parse(TransformerManager().transform_cell(source))
+
+
+def _is_check(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Call)
+        and ast.unparse(statement.value.func) == "check"
+    )
+
+
+def _allowed(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.ImportFrom):
+        return ast.unparse(statement) == CHECK_IMPORT
+    return _is_check(statement) or isinstance(statement, ast.Assert | ast.Assign | ast.AnnAssign | ast.AugAssign)
+
+
+def _stub(notebook: _Notebook, index: int) -> str:
+    """Source of a solution cell as nbgrader releases it; RuntimeError if nbgrader refuses."""
+    part = copy.copy(notebook.node)
+    part.cells = [copy.deepcopy(notebook.node.cells[index])]
+    step = ClearSolutions()
+    step.log = logging.getLogger("lsdl.lint")
+    step.log.setLevel(logging.CRITICAL)  # the exception says the same
+    return step.preprocess(part, {})[0].cells[0].source
+
+
+def _outside_regions(source: str) -> list[str] | None:
+    """Lines outside the solution regions, None if there is no region."""
+    lines, inside, regions = [], False, 0
+    for line in source.splitlines():
+        if line.strip() == "### BEGIN SOLUTION":
+            inside, regions = True, regions + 1
+        elif line.strip() == "### END SOLUTION":
+            inside = False
+        elif not inside:
+            lines.append(line)
+    return lines if regions else None
+
+
+def _without_stub_lines(stub: str) -> list[str]:
+    code = [line.strip() for line in ClearSolutions().code_stub["python"].splitlines()]
+    return [line for line in stub.splitlines() if line.strip() not in code]
+
+
+def _split_hidden(source: str) -> tuple[str, str]:
+    """Text inside and outside the hidden-test regions."""
+    parts: tuple[list[str], list[str]] = ([], [])
+    inside = False
+    for line in source.splitlines():
+        if line.strip() in MARKERS[2:]:
+            inside = line.strip() == MARKERS[2]
+        else:
+            parts[0 if inside else 1].append(line)
+    return "\n".join(parts[0]), "\n".join(parts[1])

@@ -1,0 +1,246 @@
+"""Records the references of a homework's checks from its own solutions (behind `lsdl refs`).
+
+The inputs are drawn by instructor/cases.py, the accepted values are what the graded cells compute with the solutions,
+the fingerprints what they compute with the mistakes. Visible references are committed in the week's assets/; hidden
+ones are drawn from the instructor's key and lie in gradebook/references/, which is not committed.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lsdl.checks import VISIBLE_FILE, Case, Entry, NoReference, ReferenceStore
+from lsdl.compare import Packed, compare, pack, unpack
+from lsdl.homework import GradedCell, Homework, HomeworkError, Namespace
+
+
+@dataclass
+class Recorder:
+    """Stands in for `check` while a graded cell runs: keeps every answer and compares nothing.
+
+    Attributes:
+        entries: where the inputs come from.
+        answers: name of the check -> what the cell computed.
+    """
+
+    entries: Mapping[str, Entry]
+    answers: dict[str, Packed] = field(default_factory=dict)
+
+    def __call__(self, name: str, actual: Any) -> None:
+        if name in self.answers:
+            raise HomeworkError(f"The check {name!r} is used twice: give every check a name of its own.")
+        self.answers[name] = pack(actual)
+
+    def inputs(self, name: str) -> tuple:
+        """Fresh copies of the inputs of a check."""
+        return unpack(self.entries[name].inputs)
+
+
+def record(homework: Homework, key: bytes | None = None) -> dict[str, Entry]:
+    """The references of a homework: its visible checks, with a key its hidden ones as well.
+
+    Raises:
+        HomeworkError: cases and checks do not match, or a solution does not pass its own cell.
+    """
+    entries = _drawn(homework, key)
+    namespace = homework.namespace()
+    hidden = key is not None
+    for name, answer in _answers(homework, homework.unit_cells, namespace, entries, hidden, strict=True).items():
+        if entries[name].kind == "value":
+            entries[name] = replace(entries[name], accepted=(answer,))
+        elif (text := entries[name].explain(answer)) is not None:
+            raise HomeworkError(f"{homework.name}: the solution does not pass its own check {name!r}: {text}")
+    for alternative in homework.alternatives:
+        if alternative.also_accepted:
+            with homework.replaced(namespace, alternative.replaces):
+                answers = _answers(homework, homework.unit_cells, namespace, entries, hidden, strict=True)
+            for name, answer in answers.items():
+                if entries[name].accepted and entries[name].explain(answer) is not None:
+                    entries[name] = replace(entries[name], accepted=(*entries[name].accepted, answer))
+    for mistake in homework.mistakes:
+        cells = [cell for cell in homework.unit_cells if cell.grade_id in mistake.fails]
+        with homework.replaced(namespace, mistake.replaces):
+            answers = _answers(homework, cells, namespace, entries, hidden, strict=False)
+        for name, answer in answers.items():
+            if entries[name].accepted and entries[name].explain(answer) is not None:
+                known = entries[name].mistakes
+                entries[name] = replace(entries[name], mistakes=(*known, (mistake.hint, answer)))
+    return entries
+
+
+def write_references(week: Path, key: bytes | None = None, hidden_file: Path | None = None) -> str:
+    """Record the visible references into assets/ of the week, with a key also the hidden ones.
+
+    Args:
+        week: the week's folder.
+        key: the instructor's key (white space around it does not count).
+        hidden_file: where the hidden ones go (default: gradebook/references/<week>.safetensors beside the week).
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        HomeworkError: cases and checks do not match, or a solution does not pass its own cell.
+    """
+    homework = Homework(week)
+    entries = record(homework, key)
+    hidden = homework.hidden_names
+    target = homework.week / VISIBLE_FILE
+    ReferenceStore.write(target, {name: entry for name, entry in entries.items() if name not in hidden})
+    text = f"{len(entries.keys() - hidden)} visible checks ({target.stat().st_size / 1000:.0f} kB)"
+    if key is not None:
+        target = hidden_file or _hidden_file(homework)
+        ReferenceStore.write(target, {name: entries[name] for name in hidden})
+        text += f", {len(hidden)} hidden checks ({target.stat().st_size / 1000:.0f} kB)"
+    return text
+
+
+def check_references(week: Path, key: bytes | None = None) -> list[str]:
+    """Recompute the references and say what drifted from the files, and by how much; empty if nothing did.
+
+    Args:
+        week: the week's folder.
+        key: with it the hidden references in gradebook/ are compared, too.
+    """
+    homework = Homework(week)
+    entries = record(homework, key)
+    hidden = homework.hidden_names
+    lines = _drift(homework.week / VISIBLE_FILE, {n: e for n, e in entries.items() if n not in hidden})
+    if key is not None:
+        lines += _drift(_hidden_file(homework), {name: entries[name] for name in hidden})
+    return lines
+
+
+def _drift(path: Path, entries: Mapping[str, Entry]) -> list[str]:
+    try:
+        store = ReferenceStore(path)
+    except NoReference as error:
+        return [str(error)]
+    lines = [f"{name} is new: record it with `lsdl refs`." for name in sorted(entries.keys() - set(store.names))]
+    lines += [
+        f"{name} is not used any more: record again with `lsdl refs`." for name in store.names if name not in entries
+    ]
+    for name in store.names:
+        if name in entries:
+            lines += [f"{name}: {text}" for text in _entry_drift(store.entry(name), entries[name])]
+    return lines
+
+
+def _entry_drift(stored: Entry, now: Entry) -> list[str]:
+    lines = []
+    for part in fields(Entry):
+        before, after = getattr(stored, part.name), getattr(now, part.name)
+        if part.name not in ("inputs", "labels", "accepted", "mistakes") and before != after:
+            lines.append(f"{part.name} was {before}, is now {after}.")
+    pairs = [("inputs", stored.inputs, now.inputs)]
+    if stored.labels and now.labels:
+        pairs.append(("labels", stored.labels, now.labels))
+    lines += _counted("accepted value", len(stored.accepted), len(now.accepted))
+    lines += _counted("fingerprint", len(stored.mistakes), len(now.mistakes))
+    pairs += [("accepted value", a, b) for a, b in zip(stored.accepted, now.accepted, strict=False)]
+    for (hint, a), (hint_now, b) in zip(stored.mistakes, now.mistakes, strict=False):
+        if hint != hint_now:
+            lines.append(f"the hint {hint!r} is now {hint_now!r}.")
+        pairs.append((f"fingerprint of {hint!r}", a, b))
+    for what, a, b in pairs:
+        text = compare(a, b, rtol=now.rtol, atol=now.atol, dtype="exact")
+        if text:
+            lines.append(f"{what} drifted: {text}")
+    return lines
+
+
+def _counted(what: str, before: int, after: int) -> list[str]:
+    return [] if before == after else [f"{before} {what}(s) are stored, there are now {after}."]
+
+
+def _drawn(homework: Homework, key: bytes | None) -> dict[str, Entry]:
+    """Entries with everything but what the solutions compute.
+
+    Raises:
+        HomeworkError: a check without a case, a case without a check, or inputs that cannot be stored.
+    """
+    if key is not None and not key.strip():
+        raise HomeworkError("The key file is empty: write at least 32 random characters into it.")
+    used = {name: cell for cell in homework.graded for name in (*cell.visible_checks, *cell.hidden_checks)}
+    without = sorted(used.keys() - homework.cases.keys())
+    idle = sorted(homework.cases.keys() - used.keys())
+    if without:
+        raise HomeworkError(f"{homework.name}: add cases for {', '.join(without)} to instructor/cases.py.")
+    if idle:
+        raise HomeworkError(f"{homework.name}: no graded cell uses {', '.join(idle)} of instructor/cases.py.")
+    hidden = homework.hidden_names
+    wanted = [name for name in used if key is not None or name not in hidden]
+    for name in wanted:
+        if used[name].whole and homework.cases[name].kind == "value":
+            raise HomeworkError(
+                f"{homework.name}: {name!r} stands in a cell tagged `whole`, which recording does not run: "
+                "judge it by a bound or by predictions."
+            )
+    with homework.at_home():
+        return {
+            name: _draw(
+                homework, name, homework.cases[name], _seed(homework.name, name, key if name in hidden else None)
+            )
+            for name in wanted
+        }
+
+
+def _draw(homework: Homework, name: str, case: Case, seed: int) -> Entry:
+    inputs = case.inputs(torch.Generator().manual_seed(seed))
+    if not isinstance(inputs, tuple):
+        raise HomeworkError(f"{homework.name}: the inputs of {name!r} must be a tuple, is a comma missing?")
+    labels = case.labels(torch.Generator().manual_seed(seed)) if case.labels else None
+    entry = Entry(
+        kind=case.kind,
+        inputs=pack(inputs),
+        rtol=case.rtol,
+        atol=case.atol,
+        dtype=case.dtype,
+        low=case.low,
+        high=case.high,
+        labels=None if labels is None else pack(torch.as_tensor(labels)),
+        at_least=case.at_least,
+    )
+    try:
+        unpack(entry.inputs)
+    except TypeError as error:
+        raise HomeworkError(f"{homework.name}: inputs of {name!r}: {error}") from None
+    return entry
+
+
+def _seed(week: str, name: str, key: bytes | None) -> int:
+    """63 bits; of a hidden check they cannot be found without the key."""
+    text = f"{week}/{name}".encode()
+    digest = hashlib.sha256(text) if key is None else hmac.new(key.strip(), text, hashlib.sha256)
+    return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def _hidden_file(homework: Homework) -> Path:
+    return homework.week.parent / "gradebook" / "references" / f"{homework.name}.safetensors"
+
+
+def _answers(
+    homework: Homework,
+    cells: Iterable[GradedCell],
+    namespace: Namespace,
+    entries: Mapping[str, Entry],
+    hidden: bool,
+    *,
+    strict: bool,
+) -> dict[str, Packed]:
+    """What the cells give to `check`; `strict`: an exception in a cell is an error, not the end of that cell."""
+    recorder = Recorder(entries)
+    for cell in cells:
+        error = homework.run_cell(cell, namespace, recorder, hidden=hidden)
+        if isinstance(error, HomeworkError):
+            raise error
+        if error is not None and strict:
+            raise HomeworkError(
+                f"{homework.name}: a correct solution fails in {cell.grade_id!r}: {type(error).__name__}: {error}"
+            ) from error
+    return recorder.answers

@@ -1,0 +1,78 @@
+"""A tiny week that keeps every lint rule and runs in seconds without torch; tests copy or break it."""
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from lsdl.notebooks import PARAMETERS_CELL, setup_cell
+
+NAME = "week98-small"
+SOLUTION = """def double(x):
+    ### BEGIN SOLUTION
+    y = 2 * x
+    ### END SOLUTION
+    return y"""
+GRADED = """from lsdl.checks import check
+
+check("double/value", double(*check.inputs("double/value")))
+### BEGIN HIDDEN TESTS
+check("double/secret", double(*check.inputs("double/secret")))
+### END HIDDEN TESTS"""
+CLAIM = """claims = Claims()
+claims.add("A beats B", MARGINS, condition="tiny", unit="points")
+claims.table()"""
+
+
+def code(source: str, *tags: str, **nbgrader: Any) -> NotebookNode:
+    """A code cell; keyword arguments make it an nbgrader cell."""
+    metadata: dict[str, Any] = {"tags": list(tags)} if tags else {}
+    if nbgrader:
+        metadata["nbgrader"] = {"schema_version": 3, "grade": False, "solution": False, "locked": False} | nbgrader
+    return new_code_cell(source, metadata=metadata)
+
+
+def opening(kind: str, define: str) -> list[NotebookNode]:
+    """The cells every notebook begins with."""
+    place = f"https://colab.research.google.com/github/isadrtdinov/lsdl-cub/blob/student/{NAME}/{kind}.ipynb"
+    return [
+        new_markdown_cell(f"# A small {kind}\n\n[![Open in Colab](badge.svg)]({place})"),
+        code(setup_cell(NAME), "setup"),
+        code(PARAMETERS_CELL, "parameters"),
+        code(define, "define"),
+    ]
+
+
+def seminar(
+    *cells: NotebookNode, define: str = "from lsdl.claims import Claims\n\nMARGINS = [1, 2, 3]"
+) -> NotebookNode:
+    """A seminar; without `cells` it makes one claim."""
+    return notebook(*opening("seminar", define), *(cells or (code(CLAIM),)))
+
+
+def homework(*cells: NotebookNode) -> NotebookNode:
+    """A homework; without `cells` it has a solution and a graded cell of 2 points."""
+    task = (
+        code(SOLUTION, grade_id="double", solution=True),
+        code(GRADED, grade_id="double_value", grade=True, locked=True, points=2),
+    )
+    return notebook(*opening("homework", "import math"), *(cells or task))
+
+
+def notebook(*cells: NotebookNode) -> NotebookNode:
+    """A notebook of `cells` for the default Python kernel."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=list(cells), metadata={"kernelspec": kernel})
+
+
+def write_week(root: Path, seminar_node: NotebookNode | None = None, homework_node: NotebookNode | None = None) -> Path:
+    """Write the notebooks that are given, and helpers.py; return the week's folder."""
+    week = root / NAME
+    week.mkdir(parents=True, exist_ok=True)
+    (week / "helpers.py").write_text("ANSWER = 42\n")
+    for name, node in (("seminar", seminar_node), ("homework", homework_node)):
+        if node is not None:
+            nbformat.write(node, week / f"{name}.ipynb")
+    return week

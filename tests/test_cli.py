@@ -1,0 +1,90 @@
+"""The `lsdl` command as a user meets it: help, exit codes, one sentence for a mistake."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COMMANDS = ("run", "lint", "refs", "publish", "release", "grade", "doctor", "demo")
+
+
+def lsdl(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+    code = "import sys; sys.argv[0] = 'lsdl'; from lsdl.cli import main; main()"
+    env = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, encoding="utf-8", timeout=120)
+
+
+def test_help_lists_every_command_and_the_exit_codes() -> None:
+    done = lsdl("--help")
+    assert done.returncode == 0
+    assert all(f" {command} " in done.stdout for command in COMMANDS)
+    assert "Exit codes" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example(command: str) -> None:
+    done = lsdl(command, "--help")
+    assert done.returncode == 0 and f"Example: lsdl {command}" in done.stdout
+
+
+def test_help_does_not_wait_for_heavy_packages() -> None:
+    code = (
+        "import sys, lsdl.cli; print([m for m in ('torch', 'nbgrader', 'papermill', 'nbformat') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("grade", "77"), "'77' names no week"),
+        (("release", "nothing"), "'nothing' names no week"),
+        (("grade", "1", "--key", "absent.key"), "absent.key"),
+        (("grade",), "Missing argument"),
+        (("frobnicate",), "No such command"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(arguments: tuple[str, ...], said: str) -> None:
+    done = lsdl(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_outside_the_repository(tmp_path: Path) -> None:
+    done = lsdl("lint", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("No course.toml in ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_doctor_exits_with_1_where_something_is_wrong(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.ipynb"
+    bad.write_text("{")
+    done = lsdl("doctor", str(bad))
+    assert done.returncode == 1 and "not JSON" in done.stdout
+
+
+def test_refs_are_recorded_compared_and_their_key_remembered(tmp_path: Path) -> None:
+    root = tmp_path / "course"
+    shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)
+    key = root / "gradebook" / "demo.key"
+    assert lsdl("refs", "--check", cwd=root).returncode == 0
+    done = lsdl("refs", "99", "--key", str(key), cwd=root)
+    assert done.returncode == 0 and "hidden checks" in done.stdout
+    assert (root / "gradebook" / "references" / "week99-demo.key-file").read_text() == str(key.resolve())
+    assert lsdl("refs", "99", "--check", "--key", str(key), cwd=root).returncode == 0
+    key.write_text("another key, of the same length or so\n")
+    done = lsdl("refs", "99", "--check", "--key", str(key), cwd=root)
+    assert done.returncode == 1 and "week99-demo: standardise/hidden: inputs drifted" in done.stdout
+
+    helpers = root / "week99-demo" / "instructor" / "cases.py"
+    helpers.write_text(helpers.read_text().replace("dropout/scale", "dropout/scales"))
+    done = lsdl("refs", cwd=root)
+    assert done.returncode == 2 and done.stderr.startswith("week99-demo: add cases for dropout/scale")

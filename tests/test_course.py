@@ -1,0 +1,76 @@
+"""course.toml and where the weeks are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lsdl.course import CourseError, course_root, find_week, find_weeks, load_course
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GOOD = (REPOSITORY / "course.toml").read_text(encoding="utf-8")
+
+
+def test_the_repository_s_course() -> None:
+    course = load_course(REPOSITORY)
+    assert {part.name: (part.weight, part.pass_mark, part.required) for part in course.parts} == {
+        "examination": (0.5, 0.45, True),
+        "assignments": (0.5, 0.45, True),
+    }
+    assert len(course.weeks) == 10
+    dues = [week.due for week in course.weeks.values()]
+    assert None not in dues and dues == sorted(dues)
+    assert course.budget_of("week01-finetune").seminar_seconds == 150
+
+
+def test_every_week_with_a_folder_is_in_course_toml() -> None:
+    assert {week.name for week in find_weeks(REPOSITORY)} <= set(load_course(REPOSITORY).weeks)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("weight = 0.5", "weight = 0.4", "parts: the weights must add up to 1, they add up to 0.8"),
+        ("points = ", "points = -", "weeks.week01-finetune.points: Input should be greater than 0"),
+        ("points = ", "point = ", "weeks.week01-finetune.point"),
+        ("[weeks.week01-finetune]", "[weeks.finetune]", "a week is named like its folder"),
+        ('edition = "2026.1"', 'edition = "first"', "edition: String should match"),
+        ('"examination"', '"assignments"', "two parts have the same name"),
+        ("[budget]", "[budget", "is not valid TOML"),
+    ],
+)
+def test_mistakes_are_one_sentence_that_names_the_place(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    (tmp_path / "course.toml").write_text(GOOD.replace(old, new), encoding="utf-8")
+    with pytest.raises(CourseError) as caught:
+        load_course(tmp_path)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_weeks_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "course.toml").write_text(GOOD, encoding="utf-8")
+    for name in ("week02-b", "week01-a", "week12-a", "week03-no-homework", "other"):
+        (tmp_path / name).mkdir()
+        if name != "week03-no-homework":
+            (tmp_path / name / "homework.ipynb").touch()
+    monkeypatch.chdir(tmp_path / "week01-a")
+    assert course_root() == tmp_path.resolve()
+    assert [week.name for week in find_weeks()] == ["week01-a", "week02-b", "week12-a"]
+    for name in ("1", "01", "week01", "week01-a", "week01-a/", str(tmp_path / "week01-a")):
+        assert find_week(name).name == "week01-a"
+    with pytest.raises(CourseError, match="'3' names no week; there is: week01-a, week02-b, week12-a"):
+        find_week("3")
+    with pytest.raises(CourseError, match="names 2 weeks"):
+        find_week("week1", _both(tmp_path))
+
+
+def _both(root: Path) -> Path:
+    (root / "week13-c").mkdir()
+    (root / "week13-c" / "homework.ipynb").touch()
+    return root
+
+
+def test_outside_the_repository(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match=r"No course.toml in .*: run lsdl inside the course's repository"):
+        course_root(tmp_path)

@@ -1,0 +1,193 @@
+"""Every lint rule: a week that keeps them all, and for each rule a week that breaks it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+import small_week
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_output
+from small_week import code
+
+from lsdl.claims import MIME
+from lsdl.lint import RULES, fix_week, lint_week
+
+COURSE = """title = "t"
+edition = "2026.1"
+parts = [{name = "all", weight = 1, pass_mark = 0.5}]
+[weeks.week98-small]
+title = "Small"
+points = POINTS
+"""
+
+
+@pytest.fixture
+def week(tmp_path: Path) -> Path:
+    (tmp_path / "course.toml").write_text(COURSE.replace("POINTS", "2"))
+    seminar = small_week.seminar()
+    for number, cell in enumerate(seminar.cells[1:], start=1):
+        cell.execution_count = number
+    return small_week.write_week(tmp_path, seminar, small_week.homework())
+
+
+def edit(week: Path, kind: str, change: Callable[[NotebookNode], object]) -> None:
+    path = week / f"{kind}.ipynb"
+    node = nbformat.read(path, nbformat.NO_CONVERT)
+    change(node)
+    path.write_text(json.dumps(node), encoding="utf-8")  # nbformat.write would refuse some of the broken ones
+
+
+def rules(week: Path) -> set[str]:
+    return {problem.rule for problem in lint_week(week)}
+
+
+def test_a_good_week_has_no_problems(week: Path) -> None:
+    assert [str(problem) for problem in lint_week(week)] == []
+
+
+def source(index: int, old: str, new: str) -> Callable[[NotebookNode], object]:
+    def change(node: NotebookNode) -> None:
+        assert old in node.cells[index].source
+        node.cells[index].source = node.cells[index].source.replace(old, new)
+
+    return change
+
+
+def output(kind: str, **fields: object) -> Callable[[NotebookNode], object]:
+    return lambda node: node.cells[4].outputs.append(new_output(kind, **fields))
+
+
+def meta(index: int, **fields: object) -> Callable[[NotebookNode], object]:
+    return lambda node: node.cells[index].metadata.nbgrader.update(fields)
+
+
+def swap(first: int, second: int) -> Callable[[NotebookNode], object]:
+    def change(node: NotebookNode) -> None:
+        cells = node.cells
+        cells[first], cells[second] = cells[second], cells[first]
+
+    return change
+
+
+def append(*cells: NotebookNode) -> Callable[[NotebookNode], object]:
+    return lambda node: node.cells.extend(cells)
+
+
+def failed_claim() -> Callable[[NotebookNode], object]:
+    claim = {"name": "a", "outcome": "does not hold", "reason": " "}
+    return output("display_data", data={MIME: {"claims": [claim]}})
+
+
+def more_points(node: NotebookNode) -> None:
+    node.cells[5].metadata.nbgrader.points = 3
+
+
+def unmarked(node: NotebookNode) -> None:
+    node.cells[4].source = "def double(x):\n    return 2 * x"
+
+
+LONG = "\n".join(f"x{i} = {i}" for i in range(61))
+BREAKS = [
+    ("title", "seminar", source(0, "# A", "A")),
+    ("title", "seminar", source(0, "lsdl-cub", "other")),
+    ("title", "homework", source(0, "blob/student", "blob/main")),
+    ("title", "homework", source(0, "homework.ipynb", "seminar.ipynb")),
+    ("setup", "seminar", source(1, "lsdl-cub", "lsdl")),
+    ("setup", "homework", lambda node: node.cells.pop(1)),
+    ("setup", "homework", append(code("1", "setup"))),
+    ("parameters", "homework", swap(2, 3)),
+    ("parameters", "seminar", source(2, "SEED = 0", "SEED = 1")),
+    ("define", "homework", lambda node: node.cells[3].metadata.update(tags=[])),
+    ("ids", "seminar", lambda node: node.cells[2].update(id=node.cells[1].id)),
+    ("ids", "seminar", lambda node: (node.update(nbformat_minor=4), [cell.pop("id") for cell in node.cells])),
+    ("sizes", "seminar", append(code(LONG))),
+    ("sizes", "homework", append(*(code("\n".join(["x = 1"] * 16)) for _ in range(6)))),
+    ("syntax", "seminar", append(code("def f(:"))),
+    ("alt-text", "seminar", append(new_markdown_cell("text ![](figure.png)"))),
+    ("alt-text", "seminar", append(new_markdown_cell("<img src='a.png'>"))),
+    ("alt-text", "homework", append(new_markdown_cell('text <img src="a.png" alt=""> text'))),
+    ("papermill", "seminar", lambda node: node.metadata.update(papermill={})),
+    ("papermill", "seminar", append(code("SCALE = 'full'", "injected-parameters"))),
+    ("outputs", "seminar", output("stream", name="stderr", text="UserWarning: old")),
+    ("outputs", "seminar", output("error", ename="ValueError", evalue="", traceback=[])),
+    ("outputs", "seminar", lambda node: [cell.update(execution_count=None) for cell in node.cells[1:]]),
+    ("size", "seminar", output("stream", name="stdout", text="x" * 2_000_000)),
+    ("claims", "seminar", failed_claim()),
+    ("not-graded", "seminar", append(code("1", grade_id="a", solution=True))),
+    ("no-outputs", "homework", output("stream", name="stdout", text="2")),
+    ("no-outputs", "homework", lambda node: node.cells[4].update(execution_count=1)),
+    ("metadata", "homework", meta(5, schema_version=2)),
+    ("metadata", "homework", meta(5, schema_version=4)),
+    ("metadata", "homework", meta(5, points="many")),
+    ("metadata", "homework", lambda node: node.cells[5].metadata.nbgrader.pop("points")),
+    ("metadata", "homework", lambda node: node.cells[5].metadata.nbgrader.pop("grade_id")),
+    ("metadata", "homework", meta(5, grade_id="double")),
+    ("metadata", "homework", meta(5, grade_id="cell-0a1b2c3d")),
+    ("metadata", "homework", meta(5, grade_id="Double")),
+    ("metadata", "homework", meta(5, locked=False)),
+    ("metadata", "homework", meta(4, locked=True)),
+    ("metadata", "homework", lambda node: [cell.metadata.pop("nbgrader", None) for cell in node.cells]),
+    ("points", "homework", more_points),
+    ("graded-cells", "homework", source(5, "from lsdl.checks import check\n", "")),
+    ("graded-cells", "homework", source(5, "import check\n", "import check\nimport torch\n")),
+    ("graded-cells", "homework", lambda node: node.cells[5].update(source=node.cells[5].source + "\ndouble(1)")),
+    ("graded-cells", "homework", lambda node: node.cells[5].update(source=node.cells[5].source + "\nx = print(1)")),
+    ("graded-cells", "homework", lambda node: node.cells[5].update(source="from lsdl.checks import check\nassert 1")),
+    ("graded-cells", "homework", lambda node: node.cells[5].update(source="%time check('double/value', 1)")),
+    ("stubs", "homework", unmarked),
+    ("stubs", "homework", source(4, "    ### END SOLUTION\n    return y", "    ### END SOLUTION\n   return y")),
+    ("stubs", "homework", lambda node: node.cells[4].update(source="### BEGIN SOLUTION\ny = 1\n### END SOLUTION")),
+    ("stubs", "homework", source(4, "    ### END SOLUTION\n", "")),
+    ("markers", "homework", source(4, "### END SOLUTION", "### End Solution")),
+    ("markers", "homework", source(5, "### END HIDDEN TESTS", "# END HIDDEN TESTS")),
+    ("markers", "homework", source(5, "### END HIDDEN TESTS", "")),
+    ("markers", "homework", source(5, "### BEGIN HIDDEN TESTS", "")),
+    ("markers", "homework", source(5, "### BEGIN HIDDEN TESTS", "### BEGIN HIDDEN TESTS\n### BEGIN HIDDEN TESTS")),
+    ("markers", "homework", append(code("### BEGIN HIDDEN TESTS\n1\n### END HIDDEN TESTS"))),
+    ("markers", "homework", append(code("### BEGIN SOLUTION\n1\n### END SOLUTION"))),
+    ("hidden-names", "homework", append(new_markdown_cell("The check double/secret is hidden."))),
+    ("hidden-names", "homework", source(5, 'check("double/value", ', 'check("double/secret", ')),
+    ("hidden-names", "homework", source(5, 'check("double/secret", ', 'check(f"double/{1}", ')),
+]
+
+
+@pytest.mark.parametrize(("rule", "kind", "change"), BREAKS, ids=[f"{i}-{b[0]}" for i, b in enumerate(BREAKS)])
+def test_each_rule_is_broken_by_a_week_that_breaks_it(week: Path, rule: str, kind: str, change: Callable) -> None:
+    edit(week, kind, change)
+    assert rule in rules(week)
+    assert all(problem.notebook.endswith(f"{kind}.ipynb") for problem in lint_week(week))
+
+
+def test_every_rule_has_a_week_that_breaks_it() -> None:
+    assert {rule for rule, _, _ in BREAKS} == set(RULES)
+
+
+def test_a_missing_or_damaged_notebook_is_a_problem(week: Path) -> None:
+    (week / "seminar.ipynb").unlink()
+    (week / "homework.ipynb").write_text("{")
+    assert rules(week) == {"exists", "format"}
+
+
+def test_a_week_that_the_course_does_not_list_is_a_problem(week: Path) -> None:
+    shutil.move(week, week.parent / "week97-other")
+    assert "points" in rules(week.parent / "week97-other")
+
+
+def test_longer_names_that_contain_a_hidden_one_are_no_leak(week: Path) -> None:
+    edit(week, "homework", append(new_markdown_cell("See double/secret_visible and my/double/secret.")))
+    assert rules(week) == set()
+
+
+def test_fix_regenerates_the_opening_and_clears_a_homework(week: Path) -> None:
+    before = (week / "seminar.ipynb").read_text()
+    assert fix_week(week) == []
+    edit(week, "homework", source(1, "lsdl-cub", "lsdl"))
+    edit(week, "homework", source(2, "SEED = 0", "SEED = 1"))
+    edit(week, "homework", output("stream", name="stdout", text="2"))
+    assert rules(week) == {"setup", "parameters", "no-outputs"}
+    assert fix_week(week) == [week / "homework.ipynb"]
+    assert rules(week) == set()
+    assert (week / "seminar.ipynb").read_text() == before

@@ -1,0 +1,181 @@
+"""`lsdl run`: statuses, limits, reports, claims and stored outputs, on weeks that run in seconds."""
+
+import json
+import os
+import time
+from io import StringIO
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import small_week
+from nbformat.v4 import new_output
+from rich.console import Console
+from small_week import code
+
+from lsdl import notebooks
+from lsdl.claims import read_claims
+from lsdl.notebooks import Run, any_failed, fingerprint, run_notebooks, store_outputs, write_report
+
+COURSE = """title = "t"
+edition = "2026.1"
+parts = [{name = "all", weight = 1, pass_mark = 0.5}]
+weeks = {}
+[budget]
+seminar_seconds = SECONDS
+homework_seconds = 75
+"""
+
+
+def run(week: Path, **options: object) -> tuple[list[Run], str]:
+    text = StringIO()
+    results = run_notebooks([week], console=Console(file=text, width=200), **options)  # type: ignore[arg-type]
+    return results, text.getvalue()
+
+
+def committed_seminar(week: Path) -> nbformat.NotebookNode:
+    return nbformat.read(week / "seminar.ipynb", 4)
+
+
+def test_a_failure_and_a_good_notebook(tmp_path: Path) -> None:
+    homework = small_week.homework(
+        code("def invert(x):\n    return 1 / x"),
+        code("print('before', SCALE)"),
+        code("invert(0)"),
+        code("print('after')"),
+    )
+    seminar = small_week.seminar(
+        code("import os\nassert os.environ['OMP_NUM_THREADS'] == '1'\nfrom helpers import ANSWER")
+    )
+    week = small_week.write_week(tmp_path, seminar, homework)
+    results, text = run(week, scale="full", json_file=tmp_path / "o.json", report=tmp_path / "report")
+    good, bad = results
+    assert (good.notebook, good.status, good.message) == ("week98-small/seminar.ipynb", "ok", "")
+    assert (bad.status, bad.source) == ("failed", "invert(0)")
+    assert "ZeroDivisionError" in bad.traceback and "\x1b" not in bad.traceback
+    assert good.seconds > 0.5 and good.peak_mb > 30  # a kernel was alive, and measured
+    assert any_failed(results) and not any_failed([good])
+    assert text.index("ZeroDivisionError") < text.index("peak MB")
+    partial = nbformat.read(tmp_path / "runs" / week.name / "homework.ipynb", 4)
+    printed = [output.text for cell in partial.cells for output in cell.get("outputs", []) if "text" in output]
+    assert "before full\n" in printed and "after\n" not in printed
+    rows = json.loads((tmp_path / "o.json").read_text())
+    assert [set(row) for row in rows] == [{"notebook", "status", "seconds", "peak_mb", "scale"}] * 2
+    assert [row["status"] for row in rows] == ["ok", "failed"]
+    assert "ZeroDivisionError" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_run_stops_at_its_time_limit_with_its_kernel(tmp_path: Path) -> None:
+    code_cell = code("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(100)")
+    week = small_week.write_week(tmp_path, homework_node=small_week.homework(code_cell))
+    begin = time.monotonic()
+    (result,), _ = run(week, timeout=20)
+    assert time.monotonic() - begin < 50
+    assert result.status == "timeout" and "--timeout" in result.message
+    assert "time.sleep(100)" in result.source
+    pid = int((week / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_update_stores_outputs_then_claims_are_held_and_the_budget_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # somebody may be editing lsdl while the tests run
+    monkeypatch.setattr(
+        notebooks, "_tree_hash", lambda path, real=notebooks._tree_hash: path.name == "lsdl" or real(path)
+    )
+    week = small_week.write_week(tmp_path, small_week.seminar())
+    before = committed_seminar(week)
+    (result,), _ = run(week, update=True)
+    assert result.status == "ok", result.message
+    stored = committed_seminar(week)
+    assert read_claims(stored)["A beats B"]["outcome"] == "holds"
+    assert [cell.execution_count for cell in stored.cells if cell.cell_type == "code"] == [1, 2, 3, 4]
+    for cell in stored.cells:
+        cell.pop("outputs", None), cell.pop("execution_count", None)
+    for cell in before.cells:
+        cell.pop("outputs", None), cell.pop("execution_count", None)
+    assert stored == before  # nothing of papermill stays
+
+    (skipped,), _ = run(week, changed=True)
+    assert skipped.status == "skipped" and not any_failed([skipped])
+
+    flipped = committed_seminar(week)
+    flipped.cells[3].source = flipped.cells[3].source.replace("[1, 2, 3]", "[-1, -2, -3]")
+    nbformat.write(flipped, week / "seminar.ipynb")
+    (tmp_path / "course.toml").write_text(COURSE.replace("SECONDS", "0.5"))
+    (result,), text = run(week, changed=True, timeout=60)
+    assert result.status == "failed"
+    assert "'A beats B' flipped" in result.message and "-2 ± 0.58" in text
+    assert "over twice the budget" in result.message
+    assert not (tmp_path / "runs" / week.name / "seminar.fingerprint").exists()
+
+
+def executed_copy(node: nbformat.NotebookNode, *outputs: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """As papermill returns it: an injected cell, its metadata, shifted counts."""
+    done = nbformat.from_dict(json.loads(json.dumps(node)))
+    done.cells.insert(3, code("SCALE = 'smoke'", "injected-parameters"))
+    for count, cell in enumerate(done.cells[1:], start=1):
+        cell.execution_count = count
+        cell.metadata.papermill = {"status": "completed"}
+    done.cells[-1].outputs = list(outputs)
+    return done
+
+
+def test_stderr_and_size_forbid_storing(tmp_path: Path) -> None:
+    week = small_week.write_week(tmp_path, small_week.seminar())
+    path = week / "seminar.ipynb"
+    before = path.read_bytes()
+    noisy = executed_copy(committed_seminar(week), new_output("stream", name="stderr", text="UserWarning: old"))
+    (problem,) = store_outputs(path, committed_seminar(week), noisy)
+    assert "UserWarning: old" in problem and "stderr" in problem
+    large = executed_copy(committed_seminar(week), new_output("stream", name="stdout", text="x" * 2_000_000))
+    (problem,) = store_outputs(path, committed_seminar(week), large)
+    assert "2 MB" in problem
+    assert path.read_bytes() == before
+
+
+def test_stored_counts_leave_out_the_injected_cell(tmp_path: Path) -> None:
+    week = small_week.write_week(tmp_path, small_week.seminar())
+    result = new_output("execute_result", data={"text/plain": "7"}, execution_count=5)
+    node = committed_seminar(week)
+    assert store_outputs(week / "seminar.ipynb", node, executed_copy(node, result)) == []
+    last = committed_seminar(week).cells[-1]
+    assert last.execution_count == 4 and last.outputs[0].execution_count == 4
+
+
+def test_fingerprint_depends_on_what_a_run_reads_not_on_outputs(tmp_path: Path) -> None:
+    week = small_week.write_week(tmp_path, small_week.seminar())
+    path = week / "seminar.ipynb"
+    first = fingerprint(path, "smoke")
+    node = committed_seminar(week)
+    node.cells[-1].outputs = [new_output("stream", name="stdout", text="7")]
+    nbformat.write(node, path)
+    assert fingerprint(path, "smoke") == first
+    assert fingerprint(path, "full") != first
+    seen = {first}
+    (week / "helpers.py").write_text("ANSWER = 43\n")
+    seen.add(fingerprint(path, "smoke"))
+    (week / "assets").mkdir()
+    (week / "assets" / "table.json").write_text("{}")
+    seen.add(fingerprint(path, "smoke"))
+    node.cells[-1].source += "\n# changed"
+    nbformat.write(node, path)
+    seen.add(fingerprint(path, "smoke"))
+    assert len(seen) == 4
+
+
+def test_the_report_escapes_and_needs_nothing_else(tmp_path: Path) -> None:
+    evil = Run("w/<b>.ipynb", "failed", 200.0, 5, "smoke", 150.0, "<script>1</script>", "a < b", "<img src=x>")
+    write_report([evil, Run("w/homework.ipynb", "ok", 2.0, 5, "full")], tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>" not in page and "<img" not in page and "&lt;script&gt;" in page
+    assert "http" not in page and 'class="n over"' in page
+    assert json.loads((tmp_path / "report.json").read_text())[0]["message"] == "<script>1</script>"
+
+
+def test_a_folder_without_notebooks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="neither seminar.ipynb nor homework.ipynb"):
+        run_notebooks([tmp_path])
+    assert os.listdir(tmp_path) == []

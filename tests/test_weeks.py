@@ -1,0 +1,178 @@
+"""What holds for the homework of every week: references match, every known mistake is caught with its hint, every
+alternative passes, stubs earn nothing, and no seminar gives a task away. A new week is covered when its folder exists.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lsdl.checks import ReferenceStore
+from lsdl.course import find_weeks
+from lsdl.homework import GradedCell, Homework, Namespace, defined_names
+from lsdl.references import check_references, record
+
+ROOT = Path(__file__).parents[1]
+WEEKS = [*find_weeks(ROOT), *find_weeks(ROOT / "tests" / "fixtures" / "course")]
+PARAMS = [pytest.param(week, id=week.name, marks=pytest.mark.xdist_group(week.name)) for week in WEEKS]
+DEMO_KEY = ROOT / "gradebook" / "demo.key"
+SEMINAR_SHARE = 0.25
+MISTAKES_NEEDED = 2
+
+
+@pytest.fixture(scope="module", params=PARAMS)
+def homework(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homework]:
+    """A week's homework; its checks use the committed visible references and hidden ones of the demo key."""
+    homework = Homework(request.param)
+    hidden = tmp_path_factory.mktemp(homework.name) / "hidden.safetensors"
+    entries = record(homework, DEMO_KEY.read_bytes())
+    ReferenceStore.write(hidden, {name: entries[name] for name in homework.hidden_names})
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LSDL_OUTBOX", "LSDL_WEEK", "LSDL_WEEK_DIR"):
+            patch.delenv(name, raising=False)
+        patch.setenv("LSDL_HIDDEN_REFERENCES", str(hidden))
+        yield homework
+
+
+@pytest.fixture(scope="module")
+def namespace(homework: Homework) -> Namespace:
+    return homework.namespace()
+
+
+@pytest.fixture(scope="module")
+def outcomes(homework: Homework, namespace: Namespace) -> list[dict[str, Exception | None]]:
+    """For each mistake, in their order, what every unit cell ended with."""
+    results = []
+    for mistake in homework.mistakes:
+        with homework.replaced(namespace, mistake.replaces):
+            results.append({cell.grade_id: homework.run_cell(cell, namespace) for cell in homework.unit_cells})
+    return results
+
+
+def judged_by_value(homework: Homework, cell: GradedCell) -> list[str]:
+    """The cell's checks of the kind "value"."""
+    names = (*cell.visible_checks, *cell.hidden_checks)
+    return [name for name in names if homework.cases[name].kind == "value"]
+
+
+def failing_check(cell: GradedCell, error: Exception | None) -> str | None:
+    """The name of the check that failed, None if it was something else."""
+    named = (name for name in (*cell.visible_checks, *cell.hidden_checks) if str(error).startswith(f"{name}: "))
+    return next(named, None) if type(error) is AssertionError else None
+
+
+def test_the_references_match_the_solutions(homework: Homework) -> None:
+    assert check_references(homework.week) == []
+
+
+def test_the_solutions_pass(homework: Homework, namespace: Namespace) -> None:
+    assert homework.unit_cells
+    errors = {cell.grade_id: homework.run_cell(cell, namespace) for cell in homework.unit_cells}
+    assert {name: error for name, error in errors.items() if error is not None} == {}
+
+
+def test_every_mistake_fails_the_cells_it_names_with_its_hint_and_no_other(
+    homework: Homework, outcomes: list[dict[str, Exception | None]]
+) -> None:
+    problems = []
+    cells = {cell.grade_id: cell for cell in homework.unit_cells}
+    for mistake, errors in zip(homework.mistakes, outcomes, strict=True):
+        problems += [f"{mistake.hint!r} names {name!r}, no such unit cell" for name in set(mistake.fails) - set(cells)]
+        for name, error in errors.items():
+            where = f"{mistake.hint!r}, cell {name!r}"
+            if (error is not None) != (name in mistake.fails):
+                problems.append(f"{where}: {'passes' if error is None else f'fails: {error!r}'}")
+            elif failing_check(cells[name], error) in judged_by_value(homework, cells[name]):
+                if mistake.hint not in str(error):
+                    problems.append(f"{where}: the hint is not shown: {error}")
+    assert problems == []
+
+
+def test_every_cell_judged_by_value_has_two_mistakes_with_hints(
+    homework: Homework, outcomes: list[dict[str, Exception | None]]
+) -> None:
+    shown: Counter[str] = Counter()
+    for mistake, errors in zip(homework.mistakes, outcomes, strict=True):
+        shown.update(name for name, error in errors.items() if mistake.hint in str(error))
+    few = {
+        cell.grade_id: shown[cell.grade_id]
+        for cell in homework.unit_cells
+        if judged_by_value(homework, cell) and shown[cell.grade_id] < MISTAKES_NEEDED
+    }
+    assert few == {}
+
+
+def test_every_alternative_passes(homework: Homework, namespace: Namespace) -> None:
+    problems = []
+    for alternative in homework.alternatives:
+        with homework.replaced(namespace, alternative.replaces):
+            for cell in homework.unit_cells:
+                error = homework.run_cell(cell, namespace)
+                if error is not None:
+                    problems.append(f"{', '.join(alternative.replaces)} in {cell.grade_id!r}: {error!r}")
+    assert problems == []
+
+
+def test_every_automatic_task_has_an_alternative(homework: Homework) -> None:
+    replaced = {name for alternative in homework.alternatives for name in alternative.replaces}
+    assert [task.title for task in homework.tasks if task.points and not replaced & set(task.names)] == []
+
+
+def test_every_task_has_hints(homework: Homework) -> None:
+    assert [task.title for task in homework.tasks if not task.hints] == []
+
+
+def test_stubs_raise_not_implemented_and_earn_nothing(homework: Homework) -> None:
+    stubs = homework.namespace(stubs=True)
+    errors = {cell.grade_id: homework.run_cell(cell, stubs) for cell in homework.unit_cells}
+    assert {name: error for name, error in errors.items() if not isinstance(error, NotImplementedError)} == {}
+
+
+def test_the_seminar_gives_no_task_away(homework: Homework) -> None:
+    taught = taught_functions(homework)
+    stubs = homework.namespace(stubs=True)
+    given_away = {}
+    for task in homework.tasks:
+        same = {name: taught[name] for name in task.names if name in taught}
+        if same:
+            with homework.replaced(stubs, same):
+                cells = [cell for cell in task.graded if cell in homework.unit_cells]
+                earned = sum(cell.points for cell in cells if homework.run_cell(cell, stubs) is None)
+            if earned > SEMINAR_SHARE * task.points:
+                given_away[task.title] = f"{', '.join(same)} earn {earned:g} of {task.points:g} points"
+    assert given_away == {}
+
+
+def taught_functions(homework: Homework) -> Namespace:
+    """Functions and classes of the week's seminar and helpers, by name; nothing is trained.
+
+    All its definitions and imports are executed, wherever they stand; other statements only in cells tagged `define`.
+    """
+    namespace: Namespace = {"__name__": "__main__"}
+    names: set[str] = set()
+    seminar = homework.week / "seminar.ipynb"
+    assert seminar.is_file(), f"{homework.name} has no seminar.ipynb"
+    with homework.at_home():
+        for cell in nbformat.read(seminar, nbformat.NO_CONVERT).cells:
+            tags = set(cell.metadata.get("tags", []))
+            if cell.cell_type != "code" or "setup" in tags:
+                continue
+            source = "\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!")))
+            for statement in ast.parse(source).body:
+                defines = isinstance(statement, ast.FunctionDef | ast.ClassDef)
+                if defines or isinstance(statement, ast.Import | ast.ImportFrom) or tags & {"define", "parameters"}:
+                    part = ast.Module([statement], [])
+                    names.update(defined_names(ast.unparse(part)) if defines else ())
+                    try:
+                        exec(compile(part, "seminar", "exec"), namespace)
+                    except NameError:  # it needs what an experiment made: then it cannot be pasted at home either
+                        assert not tags & {"define", "parameters"}
+        helpers: Namespace = {}
+        exec("import helpers", helpers)
+        names.update(name for name in vars(helpers["helpers"]) if not name.startswith("_"))
+        return vars(helpers["helpers"]) | {name: namespace[name] for name in names if name in namespace}
