@@ -48,6 +48,8 @@ class Case:
         rtol, atol: of a value: |actual - expected| <= atol + rtol |expected|; integers and truth values must be equal.
         dtype: of a value: "kind": both floating-point, both integers, ...; "exact": the same type; "any".
         low, high, false_alarm: of a bound; false_alarm is the probability that a correct answer misses it, at most 1e-6.
+        target: of a bound: draws a tensor; what is bounded is then the mean squared difference of the answer (a tensor of
+            that shape) from it. Its generator starts like the one of `inputs`.
         labels: of predictions: draws the true classes; its generator starts like the one of `inputs`.
         at_least: of predictions: the accuracy needed, in [0, 1].
 
@@ -65,6 +67,7 @@ class Case:
     low: float | None = None
     high: float | None = None
     false_alarm: float | None = None
+    target: Callable[[Generator], Any] | None = None
     labels: Callable[[Generator], Any] | None = None
     at_least: float | None = None
 
@@ -140,8 +143,10 @@ class Entry:
     dtype: DtypeRule = "kind"
     low: float | None = None
     high: float | None = None
+    target: Packed | None = None
     labels: Packed | None = None
     at_least: float | None = None
+    reason: str = ""
 
     def explain(self, actual: Packed) -> str | None:
         """What is wrong with an answer, for its author; None if it is right."""
@@ -160,13 +165,36 @@ class Entry:
 
 
 def _explain_bound(entry: Entry, actual: Packed) -> str | None:
+    if entry.target is not None:
+        return _explain_distance(entry, entry.target, actual)
     node = actual.structure
     value = as_tensor(actual, node) if is_number(node) else None
     if value is None or value.numel() != 1 or value.is_complex():
         return expected_got("one number", actual, node)
     if not entry.low <= float(value) <= entry.high:
-        return f"{float(value):.5g} came, a value from {entry.low:g} to {entry.high:g} was expected."
+        return f"{float(value):.5g} came, a value from {entry.low:g} to {entry.high:g} was expected.{_why(entry)}"
     return None
+
+
+def _explain_distance(entry: Entry, target: Packed, actual: Packed) -> str | None:
+    """What is wrong with the mean squared difference of an answer from the target."""
+    node, reference = actual.structure, target.tensors[target.structure[1]]
+    if node[0] not in ("tensor", "numpy"):
+        return expected_got(f"a tensor of shape {tuple(reference.shape)}", actual, node)
+    came = actual.tensors[node[1]]
+    if came.shape != reference.shape:
+        return f"expected the shape {tuple(reference.shape)}, got {tuple(came.shape)}."
+    distance = float((came.double() - reference.double()).square().mean())
+    if not entry.low <= distance <= entry.high:  # a NaN is outside, too
+        return (
+            f"the mean squared change is {distance:.4g}, a value from {entry.low:g} to {entry.high:g} was expected."
+            + _why(entry)
+        )
+    return None
+
+
+def _why(entry: Entry) -> str:
+    return f" Why: {entry.reason}." if entry.reason else ""
 
 
 def _explain_predictions(entry: Entry, actual: Packed) -> str | None:
@@ -224,7 +252,7 @@ class ReferenceStore:
         """
         stored = dict(self._stored(name))
         with safe_open(self.path, framework="pt") as file:
-            for key in ("inputs", "labels"):
+            for key in ("inputs", "labels", "target"):
                 if key in stored:
                     stored[key] = _load(file, stored[key])
             stored["accepted"] = tuple(_load(file, item) for item in stored["accepted"])
@@ -265,14 +293,18 @@ class ReferenceStore:
         header: dict[str, Any] = {}
         for name in sorted(entries):
             entry = entries[name]
-            fields = {key: getattr(entry, key) for key in ("kind", "rtol", "atol", "dtype", "low", "high", "at_least")}
+            fields = {
+                key: getattr(entry, key)
+                for key in ("kind", "rtol", "atol", "dtype", "low", "high", "at_least", "reason")
+            }
             header[name] = fields | {
                 "inputs": store(entry.inputs),
                 "accepted": [store(packed) for packed in entry.accepted],
                 "mistakes": [[hint, store(packed)] for hint, packed in entry.mistakes],
             }
-            if entry.labels is not None:
-                header[name]["labels"] = store(entry.labels)
+            for key in ("labels", "target"):
+                if (packed := getattr(entry, key)) is not None:
+                    header[name][key] = store(packed)
         # One key of metadata only: safetensors writes several in any order.
         data = save(tensors, {"lsdl": json.dumps({"format": 1, "entries": header}, sort_keys=True)})
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,10 +41,11 @@ class Part(_Table):
 
 
 class Week(_Table):
-    """One week. `points` are those of its homework, automatic and by hand; `lsdl lint` holds the notebook to them."""
+    """One week. The cells of its homework add up to `points` plus `bonus` (`lsdl lint` holds them to it)."""
 
     title: str = Field(min_length=1)
     points: float = Field(gt=0)
+    bonus: float = Field(0, ge=0)
     required: bool = False  # True: nobody passes without handing in this homework
     due: date | None = None  # the end of that day
     budget: Budget | None = None  # only where it differs from the course's

@@ -299,8 +299,9 @@ def _points(notebook: _Notebook) -> Found:
     total = sum(value for value in points if isinstance(value, int | float))  # rule `metadata` names the others
     if week is None:
         yield None, f"course.toml does not list {notebook.path.parent.name}."
-    elif abs(total - week.points) > 1e-9:
-        yield None, f"the cells' points add up to {total:g}, course.toml says {week.points:g}."
+    elif abs(total - week.points - week.bonus) > 1e-9:
+        wanted = f"{week.points:g}" + (f" and a bonus of {week.bonus:g}" if week.bonus else "")
+        yield None, f"the cells' points add up to {total:g}, course.toml says {wanted}."
 
 
 def _graded_cells(notebook: _Notebook) -> Found:

@@ -135,11 +135,12 @@ def _entry_drift(stored: Entry, now: Entry) -> list[str]:
     lines = []
     for part in fields(Entry):
         before, after = getattr(stored, part.name), getattr(now, part.name)
-        if part.name not in ("inputs", "labels", "accepted", "mistakes") and before != after:
+        if part.name not in ("inputs", "labels", "target", "accepted", "mistakes") and before != after:
             lines.append(f"{part.name} was {before}, is now {after}.")
     pairs = [("inputs", stored.inputs, now.inputs)]
-    if stored.labels and now.labels:
-        pairs.append(("labels", stored.labels, now.labels))
+    for what in ("labels", "target"):
+        if getattr(stored, what) and getattr(now, what):
+            pairs.append((what, getattr(stored, what), getattr(now, what)))
     lines += _counted("accepted value", len(stored.accepted), len(now.accepted))
     lines += _counted("fingerprint", len(stored.mistakes), len(now.mistakes))
     pairs += [("accepted value", a, b) for a, b in zip(stored.accepted, now.accepted, strict=False)]
@@ -194,7 +195,10 @@ def _draw(homework: Homework, name: str, case: Case, seed: int) -> Entry:
     inputs = case.inputs(torch.Generator().manual_seed(seed))
     if not isinstance(inputs, tuple):
         raise HomeworkError(f"{homework.name}: the inputs of {name!r} must be a tuple, is a comma missing?")
-    labels = case.labels(torch.Generator().manual_seed(seed)) if case.labels else None
+    labels, target = (
+        None if draw is None else pack(torch.as_tensor(draw(torch.Generator().manual_seed(seed))))
+        for draw in (case.labels, case.target)
+    )
     entry = Entry(
         kind=case.kind,
         inputs=pack(inputs),
@@ -203,8 +207,10 @@ def _draw(homework: Homework, name: str, case: Case, seed: int) -> Entry:
         dtype=case.dtype,
         low=case.low,
         high=case.high,
-        labels=None if labels is None else pack(torch.as_tensor(labels)),
+        target=target,
+        labels=labels,
         at_least=case.at_least,
+        reason=case.reason,
     )
     try:
         unpack(entry.inputs)

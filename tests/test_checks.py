@@ -30,6 +30,7 @@ def entries() -> dict[str, Entry]:
         "either/form": Entry(accepted=(pack(X), pack(X.T))),
         "twice/same": Entry(accepted=(pack(X),), mistakes=(("First.", pack(-X)), ("Second.", pack(-X)))),
         "mask/rate": Entry(kind="bound", low=0.4, high=0.6),
+        "scores/change": Entry(kind="bound", low=0.5, high=2.0, target=pack(X), reason="one step changes the scores a little"),
         "top/classes": Entry(kind="predictions", labels=pack(LABELS), at_least=0.75),
         "z/complex": Entry(accepted=(pack(torch.tensor([1 + 2j])),)),
     }  # fmt: skip
@@ -84,6 +85,17 @@ def test_a_known_mistake_is_answered_by_its_hint_first(week: Path) -> None:
 )
 def test_bounds(week: Path, actual: object, words: str) -> None:
     assert words in failure("mask/rate", actual)
+
+
+def test_a_bound_on_the_distance_from_a_target(week: Path) -> None:
+    check("scores/change", X + 1)
+    check("scores/change", (X - 1).double().numpy())
+    reason = "a value from 0.5 to 2 was expected. Why: one step changes the scores a little."
+    assert failure("scores/change", X) == f"scores/change: the mean squared change is 0, {reason}"
+    assert "change is 4, " in failure("scores/change", X + 2)
+    assert "change is nan, " in failure("scores/change", X * float("nan"))
+    assert "expected the shape (2, 3), got (3, 2)." in failure("scores/change", X.T)
+    assert "expected a tensor of shape (2, 3), got None." in failure("scores/change", None)
 
 
 @pytest.mark.parametrize(
@@ -208,14 +220,18 @@ def test_the_outbox_takes_every_answer_and_compares_nothing(week: Path, monkeypa
     outbox = week.parent / "outbox"
     outbox.mkdir()
     monkeypatch.setenv("LSDL_OUTBOX", str(outbox))
-    answers = [("net/state", {"w": X + 1, "b": [None, 2j]}), ("unknown", function_answer), ("mask/rate", 0.5)]
+    answers = [
+        ("net/state", {"w": X + 1, "b": [None, torch.tensor(1 - 2j).conj()]}),
+        ("unknown", function_answer),
+        ("mask/rate", 0.5),
+    ]
     for name, actual in answers:
         check(name, actual)
     files = sorted(outbox.iterdir())
     assert [path.name for path in files] == ["0000.safetensors", "0001.safetensors", "0002.safetensors"]
     read = [read_answer(path) for path in files]
     assert [name for name, _ in read] == ["net/state", "unknown", "mask/rate"]
-    assert repr(unpack(read[0][1])) == repr({"w": X + 1, "b": [None, torch.tensor(2j, dtype=torch.complex128)]})
+    assert repr(unpack(read[0][1])) == repr({"w": X + 1, "b": [None, torch.tensor(1 + 2j)]})
     store = ReferenceStore(week / "assets" / "references.safetensors")
     assert judge_entry(store, "net/state", read[0][1]) is not None
     assert judge_entry(store, "mask/rate", read[2][1]) is None

@@ -290,6 +290,8 @@ def test_values_on_the_gpu_pass() -> None:
 
 def test_packing_takes_a_copy() -> None:
     x = torch.zeros(3)
-    packed = pack(x)
-    x += 1
+    packed = pack(x.requires_grad_())
+    assert not packed.tensors[0].requires_grad
+    with torch.no_grad():
+        x += 1
     assert compare(packed, pack(torch.zeros(3))) is None

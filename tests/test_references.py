@@ -86,6 +86,15 @@ def test_two_weeks_do_not_share_their_helpers(week: Path) -> None:
     assert second.namespace()["load_flowers"]("train") == "other"
 
 
+def test_helpers_are_loaded_once(week: Path) -> None:
+    edit(week / "helpers.py", "import torch\n", "import torch\n\nstate = []\n")
+    homework = Homework(week)
+    with homework.at_home():
+        exec("import helpers; helpers.state.append(1)", {})
+    with homework.at_home():
+        exec("import helpers; assert helpers.state == [1]", {})
+
+
 def test_a_cell_leaves_nothing_behind(week: Path) -> None:
     write_references(week, KEY)
     homework = Homework(week)

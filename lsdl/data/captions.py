@@ -8,6 +8,8 @@ from lsdl.data.emoji import CLASSES, Concept
 
 CAPTION_TEMPLATES = ("{}", "a picture of {}", "an emoji of {}", "a drawing of {}", "{} icon")
 KIND_TEMPLATES = ("{}, a kind of {kind}", "{kind}: {}", "{}, {kind} emoji")
+# what a zero-shot classifier asks with; the last three were never a caption's template
+PROMPT_TEMPLATES = (*CAPTION_TEMPLATES, "a kind of {}", "{} emoji", "a small {}")
 # the 18 classes in the words that captions use for kinds of things (emojibase's groups and subgroups); no caption is a class label
 CLASS_NAMES = {
     "sign": "symbol",

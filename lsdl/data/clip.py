@@ -7,6 +7,7 @@ trained by `python -m lsdl.data.train clip` on the embedded pictures and caption
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,16 +62,19 @@ def small_tokenizer() -> open_clip.SimpleTokenizer:
     return open_clip.SimpleTokenizer(bpe_path=str(CHECKPOINTS / "bpe_3000.txt.gz"), context_length=20)
 
 
-def load_vit_b16(pretrained: str | Path = "openai") -> tuple[nn.Module, Callable, Callable]:
-    """Load open_clip's ViT-B/16, the model of the papers, for full scale.
+def load_vit_b16(name: str | None = None, pretrained: str | None = None) -> tuple[nn.Module, Callable]:
+    """Load the model of the papers, for full scale: open_clip's ViT-B/16 with OpenAI's weights, or another one.
 
     Args:
-        pretrained: an open_clip tag (fetched from its hub on first use) or the path of a checkpoint file.
+        name: an open_clip model, or "local-dir:FOLDER"; default: the environment variable CLIP_MODEL, else ViT-B-16-quickgelu
+            (OpenAI's weights were trained with QuickGELU, which open_clip keeps as a model name of its own).
+        pretrained: an open_clip tag (fetched from its hub on first use) or a checkpoint file; default: CLIP_PRETRAINED, else "openai".
 
     Returns:
-        The model in eval mode, its evaluation transform (PIL image -> (3, 224, 224) float32) and its tokenizer.
+        The model in eval mode (its `visual.image_size`, `.image_mean` and `.image_std` say how to prepare pictures) and its tokenizer.
     """
-    # OpenAI's weights were trained with QuickGELU, which open_clip keeps as a model name of its own
-    name = "ViT-B-16-quickgelu" if str(pretrained) == "openai" else "ViT-B-16"
-    model, _, transform = open_clip.create_model_and_transforms(name, pretrained=str(pretrained))
-    return model.eval(), transform, open_clip.get_tokenizer(name)
+    name = name or os.environ.get("CLIP_MODEL", "ViT-B-16-quickgelu")
+    local = name.startswith("local-dir:")
+    weights = None if local else pretrained or os.environ.get("CLIP_PRETRAINED", "openai")
+    model, _, _ = open_clip.create_model_and_transforms(name, pretrained=weights)
+    return model.eval(), open_clip.get_tokenizer(name)

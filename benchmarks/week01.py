@@ -1,0 +1,101 @@
+"""Week 01 beside the libraries: same input, same result, time of the library over ours (`python benchmarks/week01.py`).
+
+A ratio over 1 means that the course's code is faster. Everything runs with one thread; each time is the best of several runs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import timeit
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import torch
+import torch.nn.functional as F
+
+ROOT = Path(__file__).resolve().parents[1]
+WEEK = ROOT / "week01-finetune"
+
+
+SLOWER = {
+    "zero-shot head / open_clip.build_zero_shot_classifier": "it encodes 80 texts at a time, which stay in the cache; ours all at once",
+    "weight average / torch.optim.swa_utils.AveragedModel": "it lerps in place; ours returns new memory and has exact ends",
+}
+
+
+def seconds(call: Callable[[], object], repeat: int = 5) -> float:
+    """Best of `repeat` runs, each long enough to measure."""
+    timer = timeit.Timer(call)
+    number = max(1, timer.autorange()[0] // 5)
+    return min(timer.repeat(repeat, number)) / number
+
+
+def main() -> None:
+    from lsdl.homework import Homework
+
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(WEEK))
+    homework = Homework(WEEK)
+    names = homework.namespace()
+    with homework.at_home():
+        from helpers import TEMPLATES
+
+        from lsdl.data.captions import CLASS_NAMES
+        from lsdl.data.train import clip_loss
+
+        small, classes = names["small"], list(CLASS_NAMES.values())
+    ft = names["build_classifier"](small, names["zero_shot_head"](small, classes, TEMPLATES))
+    start, end = ft.state_dict(), {k: v + 1 if v.is_floating_point() else v for k, v in ft.state_dict().items()}
+    averaged = torch.optim.swa_utils.AveragedModel(ft, avg_fn=lambda old, new, _: torch.lerp(old, new, 0.3))
+    u, v = (F.normalize(torch.randn(256, 128), dim=1) for _ in range(2))
+    scale, logits = torch.tensor(20.0), (torch.randn(500, 18), torch.randn(500, 18))
+    mixture = torch.distributions.MixtureSameFamily
+
+    def library_ensemble() -> torch.Tensor:
+        mix = torch.distributions.Categorical(torch.tensor([0.7, 0.3]).expand(500, 2))
+        parts = torch.distributions.Categorical(logits=torch.stack(logits, 1))
+        model = mixture(mix, parts, validate_args=False)
+        return torch.stack([model.log_prob(torch.full((500,), c)) for c in range(18)], 1)
+
+    def library_average() -> torch.Tensor:
+        averaged.load_state_dict({"module." + k: t for k, t in start.items()} | {"n_averaged": torch.tensor(1)})
+        averaged.update_parameters(other)
+        return torch.nn.utils.parameters_to_vector(averaged.parameters())
+
+    other = names["build_classifier"](small, start["head"])
+    other.load_state_dict(end)
+
+    def our_average() -> torch.Tensor:
+        other_state = names["interpolate_weights"](start, end, 0.3)
+        return torch.cat([other_state[k].flatten() for k, _ in ft.named_parameters()])
+
+    pairs: dict[str, tuple[Callable, Callable]] = {
+        "zero-shot head / open_clip.build_zero_shot_classifier": (
+            lambda: names["zero_shot_head"](small, classes, TEMPLATES),
+            lambda: open_clip.build_zero_shot_classifier(small.model, small.tokenizer, classes, TEMPLATES).T,
+        ),
+        "contrastive loss / open_clip.loss.ClipLoss": (
+            lambda: clip_loss(u, v, scale),
+            lambda: open_clip.loss.ClipLoss()(u, v, logit_scale=scale),
+        ),
+        "weight average / torch.optim.swa_utils.AveragedModel": (our_average, library_average),
+        "output ensemble / torch.distributions.MixtureSameFamily": (
+            lambda: names["output_ensemble"](*logits, 0.3),
+            library_ensemble,
+        ),
+    }
+    table = []
+    for name, (ours, library) in pairs.items():
+        torch.testing.assert_close(ours(), library(), rtol=1e-4, atol=1e-5)
+        a, b = seconds(ours), seconds(library)
+        why = f" ({SLOWER[name]})" if b < a and name in SLOWER else ""
+        table.append({"what": name, "ours_ms": 1e3 * a, "library_ms": 1e3 * b, "ratio": b / a})
+        print(f"{name:58} ours {1e3 * a:8.2f} ms, library {1e3 * b:8.2f} ms, ratio {b / a:.2f}{why}")
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

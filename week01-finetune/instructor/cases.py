@@ -1,0 +1,282 @@
+"""The inputs of every check of week 01, and why each tolerance is what it is."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from helpers import TEMPLATES, TinyClip, load_clip, load_task
+from torch import Generator, Tensor
+
+from lsdl.checks import Case
+from lsdl.data.captions import CLASS_NAMES
+from lsdl.data.emoji import load_emoji
+
+SMALL_CLIP = "two small towers in float32; other processors and releases differ by up to 1e-5 of a unit row"
+TINY = "a few hundred float32 numbers and two steps: rounding stays under 1e-5 of the values"
+FEW = "a formula over at most a few hundred float32 numbers"
+EXACT = "a rule without rounding"
+ZERO_SHOT = "the small CLIP reaches 45 % on all test styles; always the largest class reaches 20 %"
+FINE_TUNED = "zero-shot has 51 % (validation) and 50 % (test), fine-tuning 62-65 % and 58-62 % over five seeds"
+LIPSUM = (
+    "at most slightly under plain fine-tuning; Lipsum-FT has 62-64 % (validation) and 58-59 % (test) over five seeds"
+)
+BATCH, SIDE, CLASSES, DIM = 6, 8, 3, 6
+
+
+def integer(low: int, high: int, g: Generator) -> int:
+    return int(torch.randint(low, high, (), generator=g))
+
+
+def names_and_templates(g: Generator) -> tuple[list[str], list[str]]:
+    """Five concepts and four templates; the number differs so that mixing up the dimensions shows."""
+    names = [load_emoji().concepts[integer(0, 1300, g)].name.lower() for _ in range(5)]
+    templates = [TEMPLATES[int(i)] for i in torch.randperm(len(TEMPLATES), generator=g)[:4]]
+    return names, templates
+
+
+def features_head_scale(g: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    head = F.normalize(torch.randn(4, 8, generator=g), dim=1)
+    return 3 * torch.randn(5, 8, generator=g), head, 2 + torch.rand((), generator=g)
+
+
+def test_pictures(task_part: str, count: int, g: Generator) -> tuple[Tensor, Tensor]:
+    """Pictures (count, 3, 32, 32) uint8 and classes: of the ID style ("id"), of validation ("val") or of all test styles ("all")."""
+    task = load_task("smoke")
+    parts = {"id": [task.test["noto"]], "val": [task.val], "all": list(task.test.values())}[task_part]
+    images, labels = torch.cat([p.tensors[0] for p in parts]), torch.cat([p.tensors[1] for p in parts])
+    chosen = torch.randperm(len(labels), generator=g)[:count]
+    return (255 * images[chosen]).round().to(torch.uint8), labels[chosen]  # bytes, as the pictures came
+
+
+def tiny_state(g: Generator) -> dict[str, Tensor]:
+    """Parameters and buffers of TinyClip; the running statistics are far from those of the batches."""
+    state = {}
+    for name, value in TinyClip().state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            state[name] = torch.tensor(7)
+        elif name.endswith(("running_var", "bn.weight")):
+            state[name] = 0.5 + torch.rand(value.shape, generator=g)
+        elif name == "logit_scale":
+            state[name] = torch.tensor(2.0) + torch.rand((), generator=g)
+        else:
+            state[name] = 0.5 * torch.randn(value.shape, generator=g)
+    return state
+
+
+def head(g: Generator) -> Tensor:
+    return F.normalize(torch.randn(CLASSES, DIM, generator=g), dim=1)
+
+
+def images(g: Generator, *shape: int) -> Tensor:
+    return torch.rand(*shape, 3, SIDE, SIDE, generator=g)
+
+
+def classifier_inputs(g: Generator) -> tuple:
+    return tiny_state(g), head(g), images(g, BATCH)
+
+
+def step_inputs(g: Generator) -> tuple:
+    """State, head, and two batches."""
+    labels = torch.randint(CLASSES, (2, BATCH), generator=g)
+    return tiny_state(g), head(g), images(g, 2, BATCH), labels
+
+
+def lipsum_step_inputs(g: Generator) -> tuple:
+    texts = torch.zeros(2, 5, 10, dtype=torch.int64)
+    texts[:, :, 0], texts[:, :, 5] = 22, 23
+    texts[:, :, 1:5] = torch.randint(22, (2, 5, 4), generator=g)
+    return *step_inputs(g), texts
+
+
+def lipsum_inputs(g: Generator) -> tuple:
+    """Features of the trained and the pretrained tower, close to each other, and of texts; none of unit norm."""
+    v0 = 2 * torch.randn(4, 6, generator=g)
+    return v0 + 0.3 * torch.randn(4, 6, generator=g), v0, 3 * torch.randn(7, 6, generator=g), 12.0
+
+
+def lipsum_at_start(g: Generator) -> tuple:
+    _, v0, text, scale = lipsum_inputs(g)
+    return v0, v0.clone(), text, scale
+
+
+def texts_inputs(g: Generator) -> tuple[int, int, int]:
+    return 6, integer(3, 9, g), integer(0, 10_000, g)
+
+
+def score_inputs(g: Generator) -> tuple[Tensor, Tensor]:
+    """Unseen pictures and held-out random texts of the small CLIP's vocabulary."""
+    tokens = torch.zeros(64, 20, dtype=torch.int64)
+    tokens[:, 0], tokens[:, 9] = 3512, 3513
+    tokens[:, 1:9] = torch.randint(3512, (64, 8), generator=g)
+    return test_pictures("all", 96, g)[0], tokens
+
+
+def zero_shot_scores(g: Generator) -> Tensor:
+    """What the pretrained model gives on score_inputs: logits of pictures with random texts, (96, 64)."""
+    pictures, tokens = score_inputs(g)
+    clip = load_clip("smoke")
+    with torch.no_grad():
+        image, text = F.normalize(clip.tower(pictures / 255), dim=1), F.normalize(clip.encode_text(tokens), dim=1)
+        return clip.model.logit_scale.exp() * image @ text.T
+
+
+def two_states(g: Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    start, end = tiny_state(g), tiny_state(g)
+    end["visual.bn.num_batches_tracked"] = torch.tensor(11)
+    return start, end
+
+
+def mixing(g: Generator) -> tuple:
+    return *two_states(g), round(0.2 + 0.25 * torch.rand((), generator=g).item(), 3)
+
+
+def mixing_ends(g: Generator) -> tuple:
+    """Numbers of very different size, and half precision: a + alpha (b - a) is not b."""
+    start, end = two_states(g)
+    start["visual.conv.weight"] = 1e8 * start["visual.conv.weight"]
+    start["half"], end["half"] = torch.randn(5, generator=g).half(), torch.randn(5, generator=g).half()
+    return start, end, [0, 1]
+
+
+def towers_and_alphas(g: Generator) -> tuple:
+    return *two_states(g), [0.0, 0.3, 0.8, 1.0], images(g, 4)
+
+
+def curve(g: Generator) -> tuple:
+    """Alphas in a random order; the best OOD accuracy of all lies outside the allowed ones."""
+    order = torch.randperm(6, generator=g).tolist()
+    alphas = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    shift = integer(0, 20, g)
+    identity = [41.0 + shift, 50.0 + shift, 55.5 + shift, 56.5 + shift, 58.0 + shift, 57.0 + shift]
+    other = [40.0, 49.0, 48.5, 47.0, 44.0, 42.0]
+    return [alphas[i] for i in order], [identity[i] for i in order], [other[i] for i in order], 1.0
+
+
+def tied_curve(g: Generator) -> tuple:
+    """Two equal OOD accuracies, and an alpha that is allowed by exactly the tolerance."""
+    return [1.0, 0.75, 0.5, 0.25], [60.0, 61.0, 59.5, 59.0], [40.0, 42.0, 45.0, 45.0], 1.0
+
+
+def two_logits(g: Generator) -> tuple:
+    return 2 * torch.randn(5, 4, generator=g), 2 * torch.randn(5, 4, generator=g), 0.3
+
+
+def extreme_logits(g: Generator) -> tuple:
+    return 200 * torch.randn(5, 4, generator=g), 200 * torch.randn(5, 4, generator=g), 0.4
+
+
+def errors(g: Generator) -> tuple:
+    """A barrier inside, unequal ends, alphas in a random order."""
+    alphas = [0.0, 0.1, 0.3, 0.6, 0.9, 1.0]
+    bump = torch.rand(6, generator=g).mul(20).round().tolist()
+    values = [60 - 25 * a + b * (0 < a < 1) for a, b in zip(alphas, bump, strict=True)]
+    order = torch.randperm(6, generator=g).tolist()
+    return [alphas[i] for i in order], [values[i] for i in order]
+
+
+def no_barrier(g: Generator) -> tuple:
+    return [0.0, 0.5, 1.0], [50.0, 30.0, 40.0]
+
+
+def tied_points(g: Generator) -> tuple:
+    """Points on a coarse grid, so that there are ties in one column and equal points."""
+    return (
+        torch.cat(
+            [torch.randint(1, 6, (12, 2), generator=g).float(), torch.tensor([[6.0, 3.0], [6.0, 3.0], [6.0, 2.0]])]
+        ),
+    )
+
+
+def predictions(part: str, count: int, at_least: float, reason: str, *, with_prompts: bool = False) -> Case:
+    def inputs(g: Generator) -> tuple:
+        pictures = test_pictures(part, count, g)[0]
+        return (list(CLASS_NAMES.values()), list(TEMPLATES), pictures) if with_prompts else (pictures,)
+
+    return Case(
+        inputs, kind="predictions", labels=lambda g: test_pictures(part, count, g)[1], at_least=at_least, reason=reason
+    )
+
+
+def value(inputs, reason: str, rtol: float = 1e-4, atol: float = 1e-5) -> Case:
+    return Case(inputs, reason=reason, rtol=rtol, atol=atol)
+
+
+def score_change() -> Case:
+    return Case(
+        score_inputs,
+        kind="bound",
+        target=zero_shot_scores,
+        low=0.05,
+        high=5.0,
+        false_alarm=0.0,
+        reason="plain fine-tuning moves these scores by about 10.5, so Lipsum-FT has to stay under half of it; "
+        "0 would mean that nothing was trained (five seeds in assets/shipped.json: 0.30 to 0.36)",
+    )
+
+
+CASES = {
+    "zero_shot_head/value": value(names_and_templates, SMALL_CLIP, atol=1e-4),
+    "zero_shot_head/hidden": value(names_and_templates, SMALL_CLIP, atol=1e-4),
+    "zero_shot_logits/value": value(features_head_scale, FEW),
+    "zero_shot_logits/hidden": value(features_head_scale, FEW),
+    "build_classifier/value": value(classifier_inputs, TINY),
+    "build_classifier/hidden": value(classifier_inputs, TINY),
+    "finetune_step/gradients": value(step_inputs, TINY),
+    "finetune_step/parameters": value(step_inputs, TINY),
+    "finetune_step/hidden": value(step_inputs, TINY),
+    "random_texts/format": Case(texts_inputs, reason=EXACT),
+    "random_texts/hidden": Case(texts_inputs, reason=EXACT),
+    "random_texts/uniform": Case(
+        lambda g: (1000, 16, integer(0, 10_000, g)),
+        kind="bound",
+        low=19.6,
+        high=137.5,
+        false_alarm=1e-6,
+        reason="chi-square with 63 degrees of freedom: its quantiles at 5e-7 and 1 - 5e-7; too even is not random either",
+    ),
+    "random_texts/fresh": Case(
+        kind="bound",
+        low=0.0,
+        high=0.002,
+        false_alarm=1e-6,
+        reason="16,000 pairs of ids agree with probability 1/3512 each: 4.6 on average, over 32 with probability under 1e-15",
+    ),
+    "random_texts/rows": Case(
+        kind="bound",
+        low=0.0,
+        high=0.002,
+        false_alarm=1e-6,
+        reason="neighbouring texts agree in an id as rarely as two draws do",
+    ),
+    "lipsum_loss/value": value(lipsum_inputs, FEW),
+    "lipsum_loss/hidden": value(lipsum_inputs, FEW),
+    "lipsum_loss/nothing_moved": value(lipsum_at_start, FEW, atol=1e-8),
+    "lipsum_loss/gradient": value(lipsum_inputs, FEW),
+    "lipsum_loss/hidden_gradient": value(lipsum_inputs, FEW),
+    "lipsum_step/value": value(lipsum_step_inputs, TINY),
+    "lipsum_step/hidden": value(lipsum_step_inputs, TINY),
+    "interpolate_weights/value": value(mixing, FEW, rtol=1e-5, atol=1e-7),
+    "interpolate_weights/hidden": value(mixing, FEW, rtol=1e-5, atol=1e-7),
+    "interpolate_weights/ends": Case(mixing_ends, reason=EXACT, rtol=0.0, atol=0.0),
+    "wise_ft_logits/value": value(towers_and_alphas, TINY),
+    "wise_ft_logits/hidden": value(towers_and_alphas, TINY),
+    "choose_alpha/value": Case(curve, reason=EXACT),
+    "choose_alpha/hidden": Case(curve, reason=EXACT),
+    "choose_alpha/tie": Case(tied_curve, reason=EXACT),
+    "output_ensemble/value": value(two_logits, FEW),
+    "output_ensemble/hidden": value(two_logits, FEW),
+    "output_ensemble/extreme": value(extreme_logits, FEW),
+    "barrier_height/value": value(errors, FEW),
+    "barrier_height/hidden": value(errors, FEW),
+    "barrier_height/none": value(no_barrier, FEW),
+    "pareto_front/value": Case(tied_points, reason=EXACT),
+    "pareto_front/hidden": Case(tied_points, reason=EXACT),
+    "zero_shot/predictions": predictions("all", 200, 0.37, ZERO_SHOT, with_prompts=True),
+    "zero_shot/hidden": predictions("all", 600, 0.40, ZERO_SHOT, with_prompts=True),
+    "finetune/validation": predictions("val", 107, 0.56, FINE_TUNED),
+    "finetune/hidden": predictions("id", 340, 0.54, FINE_TUNED),
+    "lipsum/validation": predictions("val", 107, 0.56, LIPSUM),
+    "lipsum/hidden": predictions("id", 340, 0.54, LIPSUM),
+    "lipsum/score_change": score_change(),
+    "lipsum/hidden_change": score_change(),
+}

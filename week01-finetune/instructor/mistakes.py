@@ -1,0 +1,678 @@
+"""Well-known wrong answers of week 01 with the hints that they get, and correct answers that look different."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from helpers import Classifier
+from torch import Tensor
+
+from lsdl.checks import Alternative, Mistake
+
+# Task 1
+
+
+def encode(clip, texts: list[str]) -> Tensor:
+    with torch.no_grad():
+        return clip.encode_text(clip.tokenizer(texts))
+
+
+def head_without_first_norm(clip, class_names, templates):
+    features = encode(clip, [t.format(n) for n in class_names for t in templates])
+    return F.normalize(features.view(len(class_names), len(templates), -1).mean(1), dim=-1)
+
+
+def head_without_second_norm(clip, class_names, templates):
+    features = F.normalize(encode(clip, [t.format(n) for n in class_names for t in templates]), dim=-1)
+    return features.view(len(class_names), len(templates), -1).mean(1)
+
+
+def head_mixed_up(clip, class_names, templates):
+    features = F.normalize(encode(clip, [t.format(n) for n in class_names for t in templates]), dim=-1)
+    return F.normalize(features.view(len(templates), len(class_names), -1).mean(0), dim=-1)
+
+
+def head_first_template(clip, class_names, templates):
+    return F.normalize(encode(clip, [templates[0].format(n) for n in class_names]), dim=-1)
+
+
+def head_class_by_class(clip, class_names, templates):
+    rows = []
+    for name in class_names:
+        features = torch.cat([F.normalize(encode(clip, [t.format(name)]), dim=-1) for t in templates])
+        rows.append(features.sum(0) / features.sum(0).norm())
+    return torch.stack(rows)
+
+
+def logits_without_norm(image_features, head, log_scale):
+    return log_scale.exp() * image_features @ head.T
+
+
+def logits_log_scale(image_features, head, log_scale):
+    return log_scale * F.normalize(image_features, dim=-1) @ head.T
+
+
+def logits_divided(image_features, head, log_scale):
+    return F.normalize(image_features, dim=-1) @ head.T / log_scale.exp()
+
+
+def logits_by_cosine(image_features, head, log_scale):
+    return log_scale.exp() * F.cosine_similarity(image_features[:, None], head[None], dim=-1)
+
+
+def predictions_with_argmin(clip, class_names, templates, images):
+    with torch.no_grad():
+        return (F.normalize(clip.tower(images), dim=-1) @ head_class_by_class(clip, class_names, templates).T).argmin(1)
+
+
+# Task 2
+
+
+def build_shared(clip, head):
+    return Classifier(clip.tower, head, clip.model.logit_scale.exp().item())
+
+
+def build_log_scale(clip, head):
+    return Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.item())
+
+
+def build_frozen_tower(clip, head):
+    classifier = Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.exp().item())
+    classifier.tower.requires_grad_(False)
+    return classifier
+
+
+def build_whole_model(clip, head):
+    twin = copy.deepcopy(clip)
+    return Classifier(twin.tower, head, twin.model.logit_scale.exp().item()).requires_grad_()
+
+
+def step_train_mode(classifier, images, labels, optimizer):
+    classifier.train()
+    loss = F.cross_entropy(classifier(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def step_given_mode(classifier, images, labels, optimizer):
+    loss = F.cross_entropy(classifier(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def step_accumulating(classifier, images, labels, optimizer):
+    classifier.eval()
+    loss = F.cross_entropy(classifier(images), labels)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def step_summed(classifier, images, labels, optimizer):
+    classifier.eval()
+    loss = F.cross_entropy(classifier(images), labels, reduction="sum")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def step_on_probabilities(classifier, images, labels, optimizer):
+    classifier.eval()
+    loss = F.cross_entropy(classifier(images).softmax(1), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def step_by_hand(classifier, images, labels, optimizer):
+    classifier.train(False)
+    classifier.zero_grad(set_to_none=True)
+    log_probability = classifier(images).log_softmax(1)
+    loss = -log_probability[torch.arange(len(labels)), labels].mean()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
+
+
+# Task 3
+
+
+def texts_in(
+    high_offset: int = 0, *, end_last: bool = False, same: bool = False, seed: int | None = None, pad: bool = False
+):
+    """A generator of random texts with the mistake that the argument names."""
+
+    def random_texts(count, length, tokenizer, generator):
+        generator = torch.Generator().manual_seed(seed) if seed is not None else generator
+        texts = torch.zeros(count, tokenizer.context_length, dtype=torch.int64)
+        if pad:
+            texts += tokenizer.eot_token_id
+        ids = torch.randint(tokenizer.sot_token_id + high_offset, (1 if same else count, length), generator=generator)
+        texts[:, 0] = tokenizer.sot_token_id
+        texts[:, 1 : length + 1] = ids
+        texts[:, -1 if end_last else length + 1] = tokenizer.eot_token_id
+        return texts
+
+    return random_texts
+
+
+def texts_clipped_normal(count, length, tokenizer, generator):
+    texts = texts_in()(count, length, tokenizer, generator)
+    ids = (torch.randn(count, length, generator=generator) * 1000 + tokenizer.sot_token_id / 2).long()
+    texts[:, 1 : length + 1] = ids.clamp(0, tokenizer.sot_token_id - 1)
+    return texts
+
+
+def texts_with_cat(count, length, tokenizer, generator):
+    ids = torch.randint(0, tokenizer.sot_token_id, (count, length), generator=generator)
+    start = torch.full((count, 1), tokenizer.sot_token_id)
+    end = torch.full((count, 1), tokenizer.eot_token_id)
+    rest = torch.zeros(count, tokenizer.context_length - length - 2, dtype=torch.int64)
+    return torch.cat([start, ids, end, rest], 1)
+
+
+def gap(v, v0, text, scale):
+    return scale * (F.normalize(v, dim=-1) - F.normalize(v0, dim=-1).detach()) @ F.normalize(text, dim=-1).detach().T
+
+
+def lipsum_unscaled(v, v0, text, scale):
+    return gap(v, v0, text, 1.0).square().mean() / 2
+
+
+def lipsum_without_half(v, v0, text, scale):
+    return gap(v, v0, text, scale).square().mean()
+
+
+def lipsum_summed(v, v0, text, scale):
+    return gap(v, v0, text, scale).square().sum(1).mean() / 2
+
+
+def lipsum_not_normalised(v, v0, text, scale):
+    return (scale * (v - v0.detach()) @ text.detach().T).square().mean() / 2
+
+
+def lipsum_absolute(v, v0, text, scale):
+    return gap(v, v0, text, scale).abs().mean() / 2
+
+
+def lipsum_gradient_everywhere(v, v0, text, scale):
+    change = F.normalize(v, dim=-1) - F.normalize(v0, dim=-1)
+    return (scale * change @ F.normalize(text, dim=-1).T).square().mean() / 2
+
+
+def lipsum_detached(v, v0, text, scale):
+    return gap(v.detach(), v0, text, scale).square().mean() / 2 + 0 * v.sum()
+
+
+def lipsum_by_einsum(v, v0, text, scale):
+    with torch.no_grad():
+        old = torch.einsum("bd,md->bm", v0 / v0.norm(dim=-1, keepdim=True), text / text.norm(dim=-1, keepdim=True))
+        unit_text = text / text.norm(dim=-1, keepdim=True)
+    new = torch.einsum("bd,md->bm", v / v.norm(dim=-1, keepdim=True), unit_text)
+    return F.mse_loss(scale * new, scale * old) / 2
+
+
+def lipsum_step_variant(
+    *, ignore_weight=False, train_mode=False, swapped=False, only_lipsum=False, scale_of_classifier=False
+):
+    """lipsum_step with the mistake that the argument names."""
+
+    def lipsum_step(classifier, clip, images, labels, texts, optimizer, weight):
+        classifier.train(train_mode)
+        with torch.no_grad():
+            v0, text = clip.tower(images), clip.encode_text(texts)
+        v = classifier.tower(images)
+        logits = classifier.logit_scale * F.normalize(v, dim=1) @ classifier.head.T
+        scale = classifier.logit_scale if scale_of_classifier else clip.model.logit_scale.exp().item()
+        cross_entropy, lipsum = F.cross_entropy(logits, labels), lipsum_by_einsum(v, v0, text, scale)
+        loss = cross_entropy + (1.0 if ignore_weight else weight) * lipsum
+        optimizer.zero_grad()
+        (lipsum if only_lipsum else loss).backward()
+        optimizer.step()
+        terms = cross_entropy.item(), lipsum.item()
+        return terms[::-1] if swapped else terms
+
+    return lipsum_step
+
+
+# Tasks 4 and 5
+
+
+def mix_reversed(zero_shot, fine_tuned, alpha):
+    return {
+        k: alpha * a + (1 - alpha) * fine_tuned[k] if a.is_floating_point() else fine_tuned[k].clone()
+        for k, a in zero_shot.items()
+    }
+
+
+def mix_everything(zero_shot, fine_tuned, alpha):
+    return {k: ((1 - alpha) * a + alpha * fine_tuned[k]).to(a.dtype) for k, a in zero_shot.items()}
+
+
+def mix_parameters_only(zero_shot, fine_tuned, alpha):
+    mixed = {}
+    for k, a in zero_shot.items():
+        learned = a.is_floating_point() and "running" not in k
+        mixed[k] = (1 - alpha) * a + alpha * fine_tuned[k] if learned else fine_tuned[k].clone()
+    return mixed
+
+
+def mix_by_difference(zero_shot, fine_tuned, alpha):
+    return {
+        k: a + alpha * (fine_tuned[k] - a) if a.is_floating_point() else fine_tuned[k].clone()
+        for k, a in zero_shot.items()
+    }
+
+
+def mix_in_place(zero_shot, fine_tuned, alpha):
+    mixed = dict(zero_shot)
+    for k, a in mixed.items():
+        mixed[k] = a.mul_(1 - alpha).add_(alpha * fine_tuned[k]) if a.is_floating_point() else fine_tuned[k]
+    return mixed
+
+
+def mix_with_lerp(zero_shot, fine_tuned, alpha):
+    mixed = copy.deepcopy(dict(fine_tuned))
+    for k, a in zero_shot.items():
+        if a.is_floating_point():
+            mixed[k] = torch.lerp(a, fine_tuned[k], float(alpha))
+    return mixed
+
+
+@torch.no_grad()
+def wise_output_space(zero_shot, fine_tuned, alphas, images):
+    z0, z1 = zero_shot(images), fine_tuned(images)
+    return torch.stack([(1 - a) * z0 + a * z1 for a in alphas])
+
+
+@torch.no_grad()
+def wise_into_zero_shot(zero_shot, fine_tuned, alphas, images):
+    logits = []
+    for alpha in alphas:
+        zero_shot.load_state_dict(mix_with_lerp(zero_shot.state_dict(), fine_tuned.state_dict(), alpha))
+        logits.append(zero_shot(images))
+    return torch.stack(logits)
+
+
+@torch.no_grad()
+def wise_train_mode(zero_shot, fine_tuned, alphas, images):
+    mixed, logits = copy.deepcopy(zero_shot).train(), []
+    for alpha in alphas:
+        mixed.load_state_dict(mix_with_lerp(zero_shot.state_dict(), fine_tuned.state_dict(), alpha))
+        logits.append(mixed(images))
+    return torch.stack(logits)
+
+
+@torch.no_grad()
+def wise_functional(zero_shot, fine_tuned, alphas, images):
+    states = [mix_with_lerp(zero_shot.state_dict(), fine_tuned.state_dict(), a) for a in alphas]
+    return torch.stack([torch.func.functional_call(zero_shot, state, (images,)) for state in states])
+
+
+def alpha_best_ood(alphas, id_accuracy, ood_accuracy, tolerance):
+    return float(max(zip(ood_accuracy, [-a for a in alphas], strict=True))[1] * -1)
+
+
+def alpha_from_best_id(alphas, id_accuracy, ood_accuracy, tolerance):
+    floor = max(id_accuracy) - tolerance
+    return float(min((-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i >= floor)[1])
+
+
+def alpha_largest_of_equals(alphas, id_accuracy, ood_accuracy, tolerance):
+    floor = id_accuracy[alphas.index(1)] - tolerance
+    return float(max((o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i >= floor)[1])
+
+
+def alpha_strict(alphas, id_accuracy, ood_accuracy, tolerance):
+    floor = id_accuracy[alphas.index(1)] - tolerance
+    return float(min((-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i > floor)[1])
+
+
+def alpha_with_tensors(alphas, id_accuracy, ood_accuracy, tolerance):
+    a, i, o = map(torch.tensor, (alphas, id_accuracy, ood_accuracy))
+    allowed = i >= i[a == 1] - tolerance
+    best = o[allowed].max()
+    return a[allowed][o[allowed] == best].double().min().item()
+
+
+def ensemble_of_logits(logits0, logits1, alpha):
+    return ((1 - alpha) * logits0 + alpha * logits1).log_softmax(-1)
+
+
+def ensemble_log_of_mean(logits0, logits1, alpha):
+    return ((1 - alpha) * logits0.softmax(-1) + alpha * logits1.softmax(-1)).log()
+
+
+def ensemble_probabilities(logits0, logits1, alpha):
+    return (1 - alpha) * logits0.softmax(-1) + alpha * logits1.softmax(-1)
+
+
+def ensemble_logaddexp(logits0, logits1, alpha):
+    weight = torch.tensor(alpha)
+    return torch.logaddexp(
+        F.log_softmax(logits0, dim=-1) + torch.log1p(-weight), F.log_softmax(logits1, dim=-1) + weight.log()
+    )
+
+
+def barrier_from_mean_of_ends(alphas, errors):
+    error = dict(zip(alphas, errors, strict=True))
+    return float(max(errors) - (error[0] + error[1]) / 2)
+
+
+def barrier_from_worse_end(alphas, errors):
+    error = dict(zip(alphas, errors, strict=True))
+    return float(max(errors) - max(error[0], error[1]))
+
+
+def barrier_first_and_last(alphas, errors):
+    rises = [e - (1 - a) * errors[0] - a * errors[-1] for a, e in zip(alphas, errors, strict=True)]
+    return float(max(rises))
+
+
+def barrier_inside_only(alphas, errors):
+    error = dict(zip(alphas, errors, strict=True))
+    return float(max(e - (1 - a) * error[0] - a * error[1] for a, e in error.items() if 0 < a < 1))
+
+
+def barrier_with_tensors(alphas, errors):
+    a, e = torch.tensor(alphas, dtype=torch.float64), torch.tensor(errors, dtype=torch.float64)
+    return (e - torch.lerp(e[a == 0], e[a == 1], a)).max()
+
+
+def front_strict(points: Tensor) -> Tensor:
+    return ~(points[None] > points[:, None]).all(2).any(1)
+
+
+def front_without_equals(points: Tensor) -> Tensor:
+    no_worse = (points[None] >= points[:, None]).all(2)
+    return ~(no_worse & ~torch.eye(len(points), dtype=torch.bool)).any(1)
+
+
+def front_lower_is_better(points: Tensor) -> Tensor:
+    return ~((points[None] <= points[:, None]).all(2) & (points[None] < points[:, None]).any(2)).any(1)
+
+
+def front_by_loop(points: Tensor) -> Tensor:
+    rows = [tuple(p) for p in points.tolist()]
+    beats = lambda p, q: p != q and p[0] >= q[0] and p[1] >= q[1]  # noqa: E731
+    return torch.tensor([not any(beats(p, q) for p in rows) for q in rows])
+
+
+HEAD, LOGITS, STEP = (
+    ("zero_shot_head_value",),
+    ("zero_shot_logits_value",),
+    ("finetune_step_gradients", "finetune_step_parameters"),
+)
+LOSS = ("lipsum_loss_value", "lipsum_loss_gradient", "lipsum_step_value")
+
+MISTAKES = [
+    Mistake(
+        "The text features are averaged before they have length 1: normalise each one first.",
+        {"zero_shot_head": head_without_first_norm},
+        HEAD,
+    ),
+    Mistake(
+        "The rows are means of unit vectors, so they are shorter than 1: normalise them once more.",
+        {"zero_shot_head": head_without_second_norm},
+        HEAD,
+    ),
+    Mistake(
+        "The rows mix different classes: the texts are ordered class by class, so the shape is (classes, templates, dim).",
+        {"zero_shot_head": head_mixed_up},
+        (*HEAD, "zero_shot_predictions_accuracy"),
+    ),
+    Mistake(
+        "Only the first template is used: average over all of them.", {"zero_shot_head": head_first_template}, HEAD
+    ),
+    Mistake(
+        "The image features are not normalised: the logits depend on their lengths.",
+        {"zero_shot_logits": logits_without_norm},
+        LOGITS,
+    ),
+    Mistake(
+        "The scale is used as it is stored: it is a logarithm, take exp.",
+        {"zero_shot_logits": logits_log_scale},
+        LOGITS,
+    ),
+    Mistake(
+        "The scale divides: exp(s) is the inverse of the temperature, so it multiplies.",
+        {"zero_shot_logits": logits_divided},
+        LOGITS,
+    ),
+    Mistake(
+        "The least similar class is predicted: take argmax.",
+        {"zero_shot_predictions": predictions_with_argmin},
+        ("zero_shot_predictions_accuracy",),
+    ),
+    Mistake(
+        "The classifier shares its tower with clip: training would change the zero-shot model too. Copy it.",
+        {"build_classifier": build_shared},
+        ("build_classifier_copies",),
+    ),
+    Mistake(
+        "The scale is the stored logarithm: use its exp.",
+        {"build_classifier": build_log_scale},
+        ("build_classifier_copies",),
+    ),
+    Mistake(
+        "The tower's parameters are frozen: that would be a linear probe.",
+        {"build_classifier": build_frozen_tower},
+        ("build_classifier_copies",),
+    ),
+    Mistake(
+        "The step runs in train mode: BatchNorm uses the batch's statistics and its running ones move. Call classifier.eval().",
+        {"finetune_step": step_train_mode},
+        STEP,
+    ),
+    Mistake(
+        "The step keeps the mode that it finds; here the tower came in train mode. Call classifier.eval() in the step.",
+        {"finetune_step": step_given_mode},
+        ("finetune_step_parameters",),
+    ),
+    Mistake(
+        "Gradients of earlier batches are still in .grad: call optimizer.zero_grad() before backward().",
+        {"finetune_step": step_accumulating},
+        STEP,
+    ),
+    Mistake("The loss is summed over the batch: take the mean.", {"finetune_step": step_summed}, STEP),
+    Mistake(
+        "The cross-entropy gets probabilities: F.cross_entropy applies the softmax itself, give it logits.",
+        {"finetune_step": step_on_probabilities},
+        STEP,
+    ),
+    Mistake(
+        "The end token is in the last place: it follows the random tokens directly, zeros fill the rest.",
+        {"random_texts": texts_in(end_last=True)},
+        ("random_texts_format",),
+    ),
+    Mistake(
+        "The rest is filled with end tokens: fill it with zeros.",
+        {"random_texts": texts_in(pad=True)},
+        ("random_texts_format",),
+    ),
+    Mistake(
+        "All texts are the same: draw (count, length) tokens.",
+        {"random_texts": texts_in(same=True)},
+        ("random_texts_uniform",),
+    ),
+    Mistake(
+        "Each call gives the same texts: use the generator that is passed, do not seed a new one.",
+        {"random_texts": texts_in(seed=0)},
+        ("random_texts_uniform",),
+    ),
+    Mistake(
+        "The tokens are not uniform: every number from 0 to start - 1 has the same probability.",
+        {"random_texts": texts_clipped_normal},
+        ("random_texts_uniform",),
+    ),
+    Mistake(
+        "The scores are not multiplied by the scale exp(s): the term is then too small by the square of the scale.",
+        {"lipsum_loss": lipsum_unscaled},
+        LOSS,
+    ),
+    Mistake(
+        "The factor 1/2 is missing: R averages half of the squared change.", {"lipsum_loss": lipsum_without_half}, LOSS
+    ),
+    Mistake("The squares are summed over the texts: divide by M.", {"lipsum_loss": lipsum_summed}, LOSS),
+    Mistake(
+        "The features are not normalised: v, v0 and text all have to be of length 1.",
+        {"lipsum_loss": lipsum_not_normalised},
+        LOSS,
+    ),
+    Mistake("The change is taken absolutely: square it.", {"lipsum_loss": lipsum_absolute}, LOSS),
+    Mistake(
+        "Gradients flow into v0 or text: both are constants, detach them.",
+        {"lipsum_loss": lipsum_gradient_everywhere},
+        ("lipsum_loss_gradient",),
+    ),
+    Mistake(
+        "No gradient flows into v: only v0 and text are constants.",
+        {"lipsum_loss": lipsum_detached},
+        ("lipsum_loss_gradient", "lipsum_step_value"),
+    ),
+    Mistake(
+        "The weight is not used: the loss is cross-entropy + weight * R.",
+        {"lipsum_step": lipsum_step_variant(ignore_weight=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The classifier is in train mode: R is then not even 0 in the first step. Call classifier.eval().",
+        {"lipsum_step": lipsum_step_variant(train_mode=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The two terms come in the wrong order: (cross_entropy, lipsum).",
+        {"lipsum_step": lipsum_step_variant(swapped=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "Only R is minimised: the cross-entropy belongs to the loss.",
+        {"lipsum_step": lipsum_step_variant(only_lipsum=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "alpha and 1 - alpha are exchanged: alpha = 0 is the zero-shot model.",
+        {"interpolate_weights": mix_reversed},
+        ("interpolate_weights_value", "interpolate_weights_ends", "wise_ft_logits_value"),
+    ),
+    Mistake(
+        "Integer entries are mixed, too: take num_batches_tracked from fine_tuned.",
+        {"interpolate_weights": mix_everything},
+        ("interpolate_weights_value",),
+    ),
+    Mistake(
+        "The floating-point buffers are not mixed: running means and variances belong to the weights.",
+        {"interpolate_weights": mix_parameters_only},
+        ("interpolate_weights_value", "interpolate_weights_ends", "wise_ft_logits_value"),
+    ),
+    Mistake(
+        "alpha = 1 is not exactly the fine-tuned model: a + alpha (b - a) rounds, (1 - alpha) a + alpha b does not.",
+        {"interpolate_weights": mix_by_difference},
+        ("interpolate_weights_ends",),
+    ),
+    Mistake(
+        "The inputs change: mix into new tensors, not in place.",
+        {"interpolate_weights": mix_in_place},
+        ("interpolate_weights_ends", "wise_ft_logits_value"),
+    ),
+    Mistake(
+        "The outputs are mixed: WiSE-FT mixes the weights and runs the mixed model.",
+        {"wise_ft_logits": wise_output_space},
+        ("wise_ft_logits_value",),
+    ),
+    Mistake(
+        "The mixed weights are loaded into the zero-shot model itself, so the next alpha starts from them: load into a copy.",
+        {"wise_ft_logits": wise_into_zero_shot},
+        ("wise_ft_logits_value",),
+    ),
+    Mistake(
+        "The mixed model runs in train mode: call eval().",
+        {"wise_ft_logits": wise_train_mode},
+        ("wise_ft_logits_value",),
+    ),
+    Mistake(
+        "The ID accuracy is ignored: first leave out the alphas that lose more than the tolerance.",
+        {"choose_alpha": alpha_best_ood},
+        ("choose_alpha_value",),
+    ),
+    Mistake(
+        "The tolerance is counted from the best ID accuracy: the rule counts from alpha = 1.",
+        {"choose_alpha": alpha_from_best_id},
+        ("choose_alpha_value",),
+    ),
+    Mistake(
+        "Of equally good alphas the largest is taken: the rule takes the smallest.",
+        {"choose_alpha": alpha_largest_of_equals},
+        ("choose_alpha_value",),
+    ),
+    Mistake("A loss of exactly the tolerance is allowed.", {"choose_alpha": alpha_strict}, ("choose_alpha_value",)),
+    Mistake(
+        "The logits are averaged: that is another ensemble (a geometric mean). Average the probabilities.",
+        {"output_ensemble": ensemble_of_logits},
+        ("output_ensemble_value",),
+    ),
+    Mistake(
+        "log(0) is -inf: the probabilities underflow. Stay with logarithms (logsumexp).",
+        {"output_ensemble": ensemble_log_of_mean},
+        ("output_ensemble_value",),
+    ),
+    Mistake(
+        "These are probabilities: return their logarithms.",
+        {"output_ensemble": ensemble_probabilities},
+        ("output_ensemble_value",),
+    ),
+    Mistake(
+        "The rise is taken over the mean of the ends: take it over the straight line between them.",
+        {"barrier_height": barrier_from_mean_of_ends},
+        ("barrier_height_value",),
+    ),
+    Mistake(
+        "The rise is taken over the worse end: take it over the straight line between the ends.",
+        {"barrier_height": barrier_from_worse_end},
+        ("barrier_height_value",),
+    ),
+    Mistake(
+        "The first and the last entry are taken for the ends: the alphas come in any order.",
+        {"barrier_height": barrier_first_and_last},
+        ("barrier_height_value",),
+    ),
+    Mistake(
+        "The ends are left out: the barrier is never negative.",
+        {"barrier_height": barrier_inside_only},
+        ("barrier_height_value",),
+    ),
+    Mistake(
+        "A point that is as good in one column and better in the other dominates, too.",
+        {"pareto_front": front_strict},
+        ("pareto_front_value",),
+    ),
+    Mistake(
+        "Equal points do not dominate each other.", {"pareto_front": front_without_equals}, ("pareto_front_value",)
+    ),
+    Mistake("Higher accuracy is better.", {"pareto_front": front_lower_is_better}, ("pareto_front_value",)),
+]
+
+ALTERNATIVES = [
+    Alternative({"zero_shot_head": head_class_by_class, "zero_shot_logits": logits_by_cosine}),
+    Alternative({"build_classifier": build_whole_model, "finetune_step": step_by_hand}),
+    Alternative(
+        {"random_texts": texts_with_cat, "lipsum_loss": lipsum_by_einsum, "lipsum_step": lipsum_step_variant()}
+    ),
+    Alternative({"interpolate_weights": mix_with_lerp, "wise_ft_logits": wise_functional}),
+    Alternative(
+        {
+            "choose_alpha": alpha_with_tensors,
+            "output_ensemble": ensemble_logaddexp,
+            "barrier_height": barrier_with_tensors,
+            "pareto_front": front_by_loop,
+        }
+    ),
+]
