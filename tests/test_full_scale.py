@@ -12,6 +12,7 @@ import numpy as np
 import open_clip
 import papermill
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -54,11 +55,28 @@ def tiny_vit(folder: Path) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
 
 
+def tiny_timm(folder: Path) -> None:
+    """A random timm model at 224 px, in timm's local-directory layout."""
+    model = timm.create_model("test_vit", num_classes=0, img_size=224)
+    folder.mkdir()
+    save_file(model.state_dict(), folder / "model.safetensors")
+    pretrained = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 224, 224]}
+    config = {
+        "architecture": "test_vit",
+        "num_classes": 0,
+        "model_args": {"img_size": 224},
+        "pretrained_cfg": pretrained,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def clip_on_domainnet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_domainnet(folder / "domainnet")
     tiny_vit(folder / "vit")
     monkeypatch.setenv("DOMAINNET", str(folder / "domainnet"))
     monkeypatch.setenv("CLIP_MODEL", f"local-dir:{folder / 'vit'}")
+    tiny_timm(folder / "timm")
+    monkeypatch.setenv("OTHER_TOWERS", f"local-dir:{folder / 'timm'}")
 
 
 FULL: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {"week01-finetune": clip_on_domainnet}

@@ -1,0 +1,67 @@
+"""Measure the tables that the seminar draws: `python week01-finetune/instructor/train.py tables [--only PART]`.
+
+Executes the seminar's own cells tagged `define` and calls their `measure_tables`: nothing is written twice. It takes about ten
+minutes of one thread and writes assets/seminar_tables.json (accuracies by method, learning rate and seed; feature movement; WiSE-FT
+curves; other pretrained towers; models that saw in-distribution pictures only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import open_clip
+import torch
+
+WEEK = Path(__file__).resolve().parents[1]
+
+
+def defined(scale: str = "smoke") -> dict:
+    """The names that the seminar's cells tagged `define` make."""
+    os.chdir(WEEK)
+    sys.path.insert(0, str(WEEK))
+    namespace: dict = {"SCALE": scale, "SEED": 0, "DEVICE": "cpu", "RETRAIN": False, "__name__": "seminar"}
+    for cell in nbformat.read(WEEK / "seminar.ipynb", 4).cells:
+        if "define" in cell.metadata.get("tags", []):
+            exec(compile(cell.source, f"seminar.ipynb, cell {cell.id}", "exec"), namespace)
+    return namespace
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["tables"])
+    parser.add_argument(
+        "--only", choices=["methods", "towers", "id_only"], help="renew one part of the committed tables"
+    )
+    parser.add_argument("--out", type=Path, default=WEEK / "assets" / "seminar_tables.json")
+    args = parser.parse_args()
+    out = args.out.resolve()
+    torch.set_num_threads(1)
+    names, started = defined(), time.time()
+    tables = json.loads(out.read_text(encoding="utf-8")) if args.only and out.exists() else {}
+    measured = names["measure_tables"](range(names["SETTINGS"]["seeds"]), args.only)
+    tables |= {name: [rounded(row) for row in rows] for name, rows in measured.items()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "open_clip": open_clip.__version__}
+    minutes = round((time.time() - started) / 60, 1)
+    about = tables.setdefault("about", {})
+    about |= {"settings": names["SETTINGS"], "threads": 1}
+    about |= {name: {"minutes": minutes, "versions": versions} for name in [args.only or "all parts"]}
+    text = [f' "about": {json.dumps(tables.pop("about"))}']
+    for name, rows in tables.items():
+        text.append(f' "{name}": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
+    out.write_text("{\n" + ",\n".join(text) + "\n}\n", encoding="utf-8")
+    print(f"wrote {out.name}, {out.stat().st_size / 1e3:.0f} kB, in {minutes} minutes")
+
+
+def rounded(row: dict) -> dict:
+    return {k: round(v, 4) if isinstance(v, float) and k != "lr" else v for k, v in row.items()}
+
+
+if __name__ == "__main__":
+    main()
