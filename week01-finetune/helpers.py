@@ -136,8 +136,8 @@ class Clip:
     tokenizer: Callable[[Sequence[str]], Tensor]
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """(n, context_length) int64 -> (n, dim) features, not unit norm."""
-        return self.model.encode_text(tokens)
+        """(n, context_length) int64 on any device -> (n, dim) features on the model's, not unit norm."""
+        return self.model.encode_text(tokens.to(next(self.model.parameters()).device))
 
 
 def load_clip(scale: str, device: torch.device | str = "cpu", name: str = "clip") -> Clip:
@@ -220,12 +220,15 @@ def plot_id_ood(
 
 def plot_wise_ft(alphas: Sequence[float], curves: Mapping[str, Mapping[str, Sequence[float]]]) -> plt.Figure:
     """Accuracy over alpha, one panel a data set: `curves[panel][method]` holds one accuracy in percent per alpha."""
-    figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.2), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(curves), figsize=(4 * len(curves), 3.2), layout="constrained", squeeze=False, sharey=True
+    )
     for ax, (panel, lines) in zip(axes[0], curves.items(), strict=True):
         for (name, values), style in zip(lines.items(), ("-o", "--s", ":^", "-.D"), strict=False):
             ax.plot(alphas, values, style, label=name, markersize=4)
-        ax.set(xlabel="alpha (0: zero-shot, 1: fine-tuned)", ylabel="accuracy, %", title=panel)
+        ax.set(xlabel="alpha (0: zero-shot, 1: fine-tuned)", title=panel)
         ax.grid(alpha=0.3)
+    axes[0][0].set_ylabel("accuracy, %")
     axes[0][0].legend(frameon=False, fontsize=8)
     return figure
 

@@ -34,6 +34,11 @@ def head_mixed_up(clip, class_names, templates):
     return F.normalize(features.view(len(templates), len(class_names), -1).mean(0), dim=-1)
 
 
+def head_template_by_template(clip, class_names, templates):
+    features = F.normalize(encode(clip, [t.format(n) for t in templates for n in class_names]), dim=-1)
+    return F.normalize(features.view(len(class_names), len(templates), -1).mean(1), dim=-1)
+
+
 def head_first_template(clip, class_names, templates):
     return F.normalize(encode(clip, [templates[0].format(n) for n in class_names]), dim=-1)
 
@@ -111,6 +116,15 @@ def step_accumulating(classifier, images, labels, optimizer):
     loss = F.cross_entropy(classifier(images), labels)
     loss.backward()
     optimizer.step()
+    return loss.item()
+
+
+def step_zero_after(classifier, images, labels, optimizer):
+    classifier.eval()
+    loss = F.cross_entropy(classifier(images), labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
     return loss.item()
 
 
@@ -199,6 +213,11 @@ def lipsum_not_normalised(v, v0, text, scale):
     return (scale * (v - v0.detach()) @ text.detach().T).square().mean() / 2
 
 
+def lipsum_raw_text(v, v0, text, scale):
+    change = F.normalize(v, dim=-1) - F.normalize(v0, dim=-1).detach()
+    return (scale * change @ text.detach().T).square().mean() / 2
+
+
 def lipsum_absolute(v, v0, text, scale):
     return gap(v, v0, text, scale).abs().mean() / 2
 
@@ -221,23 +240,32 @@ def lipsum_by_einsum(v, v0, text, scale):
 
 
 def lipsum_step_variant(
-    *, ignore_weight=False, train_mode=False, swapped=False, only_lipsum=False, scale_of_classifier=False
+    *,
+    ignore_weight=False,
+    train_mode=False,
+    swapped=False,
+    only_lipsum=False,
+    scale_of_classifier=False,
+    accumulate=False,
+    weighted=False,
+    same_tower=False,
 ):
-    """lipsum_step with the mistake that the argument names."""
+    """lipsum_step with the mistake (or the right variation) that the argument names."""
 
     def lipsum_step(classifier, clip, images, labels, texts, optimizer, weight):
         classifier.train(train_mode)
         with torch.no_grad():
-            v0, text = clip.tower(images), clip.encode_text(texts)
+            v0, text = (classifier if same_tower else clip).tower(images), clip.encode_text(texts)
         v = classifier.tower(images)
         logits = classifier.logit_scale * F.normalize(v, dim=1) @ classifier.head.T
         scale = classifier.logit_scale if scale_of_classifier else clip.model.logit_scale.exp().item()
         cross_entropy, lipsum = F.cross_entropy(logits, labels), lipsum_by_einsum(v, v0, text, scale)
         loss = cross_entropy + (1.0 if ignore_weight else weight) * lipsum
-        optimizer.zero_grad()
+        if not accumulate:
+            optimizer.zero_grad()
         (lipsum if only_lipsum else loss).backward()
         optimizer.step()
-        terms = cross_entropy.item(), lipsum.item()
+        terms = cross_entropy.item(), lipsum.item() * (weight if weighted else 1.0)
         return terms[::-1] if swapped else terms
 
     return lipsum_step
@@ -289,13 +317,14 @@ def mix_with_lerp(zero_shot, fine_tuned, alpha):
 
 @torch.no_grad()
 def wise_output_space(zero_shot, fine_tuned, alphas, images):
-    z0, z1 = zero_shot(images), fine_tuned(images)
+    z0, z1 = zero_shot.eval()(images), fine_tuned.eval()(images)
     return torch.stack([(1 - a) * z0 + a * z1 for a in alphas])
 
 
 @torch.no_grad()
 def wise_into_zero_shot(zero_shot, fine_tuned, alphas, images):
     logits = []
+    zero_shot.eval()
     for alpha in alphas:
         zero_shot.load_state_dict(mix_with_lerp(zero_shot.state_dict(), fine_tuned.state_dict(), alpha))
         logits.append(zero_shot(images))
@@ -314,7 +343,8 @@ def wise_train_mode(zero_shot, fine_tuned, alphas, images):
 @torch.no_grad()
 def wise_functional(zero_shot, fine_tuned, alphas, images):
     states = [mix_with_lerp(zero_shot.state_dict(), fine_tuned.state_dict(), a) for a in alphas]
-    return torch.stack([torch.func.functional_call(zero_shot, state, (images,)) for state in states])
+    twin = copy.deepcopy(zero_shot).eval()
+    return torch.stack([torch.func.functional_call(twin, state, (images,)) for state in states])
 
 
 def alpha_best_ood(alphas, id_accuracy, ood_accuracy, tolerance):
@@ -323,6 +353,11 @@ def alpha_best_ood(alphas, id_accuracy, ood_accuracy, tolerance):
 
 def alpha_from_best_id(alphas, id_accuracy, ood_accuracy, tolerance):
     floor = max(id_accuracy) - tolerance
+    return float(min((-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i >= floor)[1])
+
+
+def alpha_from_last_entry(alphas, id_accuracy, ood_accuracy, tolerance):
+    floor = id_accuracy[-1] - tolerance
     return float(min((-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i >= floor)[1])
 
 
@@ -660,11 +695,53 @@ MISTAKES = [
     Mistake("Higher accuracy is better.", {"pareto_front": front_lower_is_better}, ("pareto_front_value",)),
 ]
 
+MISTAKES += [
+    Mistake(
+        "The texts are ordered template by template, but their features are read class by class: exchange the loops.",
+        {"zero_shot_head": head_template_by_template},
+        (*HEAD, "zero_shot_predictions_accuracy"),
+    ),
+    Mistake(
+        "The gradients are gone after the step: call optimizer.zero_grad() before backward(), not at the end.",
+        {"finetune_step": step_zero_after},
+        ("finetune_step_gradients",),
+    ),
+    Mistake(
+        "The text features are not normalised: all three arguments have to be of length 1.",
+        {"lipsum_loss": lipsum_raw_text},
+        LOSS,
+    ),
+    Mistake(
+        "Gradients of the step before are still in .grad: call optimizer.zero_grad() before backward().",
+        {"lipsum_step": lipsum_step_variant(accumulate=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "R is returned times its weight: return R itself.",
+        {"lipsum_step": lipsum_step_variant(weighted=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "v0 comes from the classifier's own tower, so R is always 0: the pretrained tower is clip.tower.",
+        {"lipsum_step": lipsum_step_variant(same_tower=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The last entry is taken for alpha = 1: the alphas come in any order.",
+        {"choose_alpha": alpha_from_last_entry},
+        ("choose_alpha_value",),
+    ),
+]
+
 ALTERNATIVES = [
     Alternative({"zero_shot_head": head_class_by_class, "zero_shot_logits": logits_by_cosine}),
     Alternative({"build_classifier": build_whole_model, "finetune_step": step_by_hand}),
     Alternative(
-        {"random_texts": texts_with_cat, "lipsum_loss": lipsum_by_einsum, "lipsum_step": lipsum_step_variant()}
+        {
+            "random_texts": texts_with_cat,
+            "lipsum_loss": lipsum_by_einsum,
+            "lipsum_step": lipsum_step_variant(scale_of_classifier=True),
+        }
     ),
     Alternative({"interpolate_weights": mix_with_lerp, "wise_ft_logits": wise_functional}),
     Alternative(

@@ -2,7 +2,7 @@
 
 `python week01-finetune/instructor/train_shipped.py [grid|seeds]`: `grid` tries learning rates on the validation part; `seeds` trains
 with five seeds by the homework's own functions, ships the first seed's classifiers as assets/{ft,lipsum_ft}.safetensors (half
-precision) and writes assets/shipped.json: accuracies and score changes of every seed.
+precision) and writes instructor/shipped.json: accuracies and score changes of every seed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
                     state = classifier.state_dict()
                     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
                     save_file(half, WEEK / "assets" / f"{name}.safetensors")
-    (WEEK / "assets" / "shipped.json").write_text(json.dumps(log, indent=1) + "\n")
+    (WEEK / "instructor" / "shipped.json").write_text(json.dumps(log, indent=1) + "\n")
 
 
 if __name__ == "__main__":
