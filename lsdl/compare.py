@@ -110,15 +110,17 @@ def compare(
     are numbers and tensors of one number. NaN equals NaN.
 
     Returns:
-        One or more sentences on the first part that differs, with where it is, and how many other parts differ.
+        One or more sentences on the first part that differs, with where it is, and which other parts differ.
     """
     differences = _differences(expected, actual, _Rule(rtol, atol, dtype), expected.structure, actual.structure, "")
     first = next(differences, None)
     if first is None:
         return None
-    others = sum(1 for _ in differences)
-    more = f" {others} other part{'s differ' if others > 1 else ' differs'}, too." if others else ""
-    return first + more
+    where, text = first
+    others = [place[0].lower() + place[1:] for place, _ in differences]
+    names = "; ".join(others[:3]) + ("; ..." if len(others) > 3 else "")
+    more = f" {len(others)} other part{'s differ' if len(others) > 1 else ' differs'}, too: {names}." if others else ""
+    return (f"{where}: " if where else "") + text + more
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,10 @@ class _Rule:
         return torch.isclose(actual, expected, rtol=slack * self.rtol, atol=slack * self.atol, equal_nan=True)
 
 
-def _differences(expected: Packed, actual: Packed, rule: _Rule, wanted: list, came: list, where: str) -> Iterator[str]:
-    """One explanation for each part that differs, in the order of the expected value."""
-    prefix = f"{where}: " if where else ""
+def _differences(
+    expected: Packed, actual: Packed, rule: _Rule, wanted: list, came: list, where: str
+) -> Iterator[tuple[str, str]]:
+    """Place and explanation of each part that differs, in the order of the expected value."""
 
     def inside(step: str) -> str:
         return f"{where}, {step}" if where else step[0].upper() + step[1:]
@@ -141,10 +144,10 @@ def _differences(expected: Packed, actual: Packed, rule: _Rule, wanted: list, ca
     if is_number(wanted) and is_number(came):
         text = _explain_numbers(as_tensor(expected, wanted), as_tensor(actual, came), rule, plain=came[0] == "plain")
         if text:
-            yield prefix + text
+            yield where, text
     elif wanted[0] in ("list", "tuple") and came[0] in ("list", "tuple"):
         if len(wanted[1]) != len(came[1]):
-            yield prefix + f"expected {_count(wanted[1], 'item')}, got {len(came[1])}."
+            yield where, f"expected {_count(wanted[1], 'item')}, got {len(came[1])}."
             return
         for i, (item, other) in enumerate(zip(wanted[1], came[1], strict=True)):
             yield from _differences(expected, actual, rule, item, other, inside(f"item {i}"))
@@ -155,15 +158,15 @@ def _differences(expected: Packed, actual: Packed, rule: _Rule, wanted: list, ca
         if missing or extra:
             texts = [f"the dict lacks {', '.join(missing[:5])}"] if missing else []
             texts += [f"it should not have {', '.join(extra[:5])}"] if extra else []
-            yield prefix + f"{_capital(' and '.join(texts))}; its keys should be {_keys(wanted)}."
+            yield where, f"{_capital(' and '.join(texts))}; its keys should be {_keys(wanted)}."
             return
         for key, item in wanted_items.items():
             yield from _differences(expected, actual, rule, item, came_items[key], inside(f"item {key!r}"))
     elif wanted[0] == "plain" and came[0] == "plain":
         if wanted[1] != came[1] or type(wanted[1]) is not type(came[1]):
-            yield prefix + expected_got(_describe(expected, wanted), actual, came, wanted[0])
+            yield where, expected_got(_describe(expected, wanted), actual, came, wanted[0])
     else:
-        yield prefix + expected_got(_describe(expected, wanted), actual, came, wanted[0])
+        yield where, expected_got(_describe(expected, wanted), actual, came, wanted[0])
 
 
 def expected_got(expected: str, actual: Packed, came: list, form: str = "tensor") -> str:

@@ -133,7 +133,11 @@ def test_an_error_over_the_tolerance_fails_at_its_place(
     text = explain(x, wrong)
     assert text is not None
     nested = explain({"a": [0, x], "b": x}, {"a": [0, wrong], "b": wrong})
-    assert nested is not None and nested.startswith("Item 'a', item 1: ") and "1 other part differs" in nested
+    assert (
+        nested is not None
+        and nested.startswith("Item 'a', item 1: ")
+        and "1 other part differs, too: item 'b'" in nested
+    )
     if x.numel() > 1:
         place = index[0] if len(index) == 1 else index
         assert f"1 of {x.numel()} values is wrong; the largest error is at index {place}:" in text
