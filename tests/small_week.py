@@ -46,7 +46,7 @@ def opening(kind: str, define: str) -> list[NotebookNode]:
 
 
 def seminar(
-    *cells: NotebookNode, define: str = "from lsdl.claims import Claims\n\nMARGINS = [1, 2, 3]"
+    *cells: NotebookNode, define: str = "from lsdl.claims import Claims\n\nMARGINS = [2, 3, 4]"
 ) -> NotebookNode:
     """A seminar; without `cells` it makes one claim."""
     return notebook(*opening("seminar", define), *(cells or (code(CLAIM),)))

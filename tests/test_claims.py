@@ -15,14 +15,15 @@ def outcome(values: object, **options: object) -> str:
     return Claims().add("a", values, condition="c", **options).outcome  # type: ignore[arg-type]
 
 
-def test_outcome_is_decided_by_two_standard_errors() -> None:
-    # mean 2, standard error 1 / sqrt(3)
-    assert outcome([1, 2, 3]) == "holds"
-    assert outcome([-1, -2, -3]) == "does not hold"
-    # mean 1, standard error 1: the margin is one standard error
-    assert outcome([0, 2]) == "undecided"
-    # mean 2, standard error 1: exactly two standard errors do not decide
-    assert outcome([1, 3]) == "undecided"
+def test_outcome_is_decided_by_the_t_interval() -> None:
+    # mean 2, standard error 1 / sqrt(3), t(2) = 4.303: the interval ends at -0.48
+    assert outcome([1, 2, 3]) == "undecided"
+    assert outcome([2, 3, 4]) == "holds"  # from 0.52
+    assert outcome([-2, -3, -4]) == "does not hold"
+    # more values of the same spread decide
+    assert outcome([1, 2, 3] * 2) == "holds"
+    # two values: t(1) = 12.7
+    assert outcome([1, 3]) == outcome([0, 2]) == "undecided"
     assert outcome([0.0, 0.0]) == "undecided"
 
 
@@ -34,7 +35,7 @@ def test_mean_and_standard_error_are_those_of_the_values() -> None:
 
 
 def test_arrays_count_as_values_and_counted_work_needs_no_spread() -> None:
-    assert outcome(np.array([1.0, 2.0, 3.0])) == "holds"
+    assert outcome(np.array([2.0, 3.0, 4.0])) == "holds"
     assert outcome(5, exact=True) == "holds"
     assert outcome(np.float32(-5), exact=True) == "does not hold"
 
@@ -71,18 +72,18 @@ def shown(claims: Claims) -> dict[str, Any]:
 
 def test_table_shows_what_was_measured_and_escapes_it() -> None:
     claims = Claims()
-    claims.add("A <b> beats B", [1, 2, 3], condition="tiny", paper="+7.9", unit="points", reason="not needed")
-    claims.add("C beats D", [-1, -2, -3], condition="tiny")
+    claims.add("A <b> beats B", [2, 3, 4], condition="tiny", paper="+7.9", unit="points", reason="not needed")
+    claims.add("C beats D", [-2, -3, -4], condition="tiny")
     data = shown(claims)
     assert "A &lt;b&gt; beats B" in data["text/html"] and "<b> beats" not in data["text/html"]
-    assert "+2 ± 0.58 points (n = 3)" in data["text/plain"] and "+7.9" in data["text/plain"]
+    assert "+3 ± 0.58 points (n = 3)" in data["text/plain"] and "+7.9" in data["text/plain"]
     assert "not needed" not in data["text/plain"]
     assert NO_REASON in data["text/plain"]
 
 
 def test_outcomes_are_read_back_from_a_notebook() -> None:
     claims = Claims()
-    claims.add("a", [1, 2, 3], condition="c", paper="p", unit="points")
+    claims.add("a", [2, 3, 4], condition="c", paper="p", unit="points")
     cell = new_code_cell("claims.table()", outputs=[new_output("display_data", shown(claims))])
     stored = read_claims(new_notebook(cells=[new_code_cell("1"), cell]))
     assert stored["a"]["outcome"] == "holds" and stored["a"]["n"] == 3
@@ -94,10 +95,10 @@ def fields(values: list[float]) -> dict[str, dict[str, object]]:
 
 
 def test_a_rerun_is_held_to_the_committed_outcomes_not_to_the_numbers() -> None:
-    committed = fields([1, 2, 3])
-    assert compare_claims(committed, fields([2, 3, 4])) == []
-    (flip,) = compare_claims(committed, fields([-1, -2, -3]))
-    assert "+2 ± 0.58" in flip and "-2 ± 0.58" in flip and "does not hold" in flip
+    committed = fields([2, 3, 4])
+    assert compare_claims(committed, fields([3, 4, 5])) == []
+    (flip,) = compare_claims(committed, fields([-2, -3, -4]))
+    assert "+3 ± 0.58" in flip and "-3 ± 0.58" in flip and "does not hold" in flip
     (weaker,) = compare_claims(committed, fields([0, 2]))
     assert "undecided" in weaker
     assert "does not make it" in compare_claims(committed, {})[0]

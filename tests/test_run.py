@@ -102,12 +102,12 @@ def test_update_stores_outputs_then_claims_are_held_and_the_budget_too(
     assert skipped.status == "skipped" and not any_failed([skipped])
 
     flipped = committed_seminar(week)
-    flipped.cells[3].source = flipped.cells[3].source.replace("[1, 2, 3]", "[-1, -2, -3]")
+    flipped.cells[3].source = flipped.cells[3].source.replace("[2, 3, 4]", "[-2, -3, -4]")
     nbformat.write(flipped, week / "seminar.ipynb")
     (tmp_path / "course.toml").write_text(COURSE.replace("SECONDS", "0.5"))
     (result,), text = run(week, changed=True, timeout=60)
     assert result.status == "failed"
-    assert "'A beats B' flipped" in result.message and "-2 ± 0.58" in text
+    assert "'A beats B' flipped" in result.message and "-3 ± 0.58" in text
     assert "over twice the budget" in result.message
     assert not (tmp_path / "runs" / week.name / "seminar.fingerprint").exists()
 
