@@ -133,11 +133,7 @@ def test_an_error_over_the_tolerance_fails_at_its_place(
     text = explain(x, wrong)
     assert text is not None
     nested = explain({"a": [0, x], "b": x}, {"a": [0, wrong], "b": wrong})
-    assert (
-        nested is not None
-        and nested.startswith("Item 'a', item 1: ")
-        and "1 other part differs, too: item 'b'" in nested
-    )
+    assert nested is not None and nested.startswith("a[1]: ") and "1 other part differs, too: item 'b'." in nested
     if x.numel() > 1:
         place = index[0] if len(index) == 1 else index
         assert f"1 of {x.numel()} values is wrong; the largest error is at index {place}:" in text
@@ -252,6 +248,30 @@ def test_the_message_says_what_a_teacher_would(expected: object, actual: object,
     assert text is not None and words in text
 
 
+@pytest.mark.parametrize(
+    ("expected", "actual", "start"),
+    [
+        (1, 2, "expected 1,"),
+        ([1, 2], [1, 3], "Item 1: "),
+        ({"w": 1}, {"w": 2}, "Item 'w': "),
+        ({3: 1}, {3: 2}, "Item 3: "),
+        ({"terms": [(1, 2), (3, 4)]}, {"terms": [(1, 2), (3, 5)]}, "terms[1][1]: "),
+        ({"state": {"conv.weight": 1}}, {"state": {"conv.weight": 2}}, "state['conv.weight']: "),
+        ({"two words": [1]}, {"two words": [2]}, "answer['two words'][0]: "),
+        ([{"w": 1}], [{"w": 2}], "answer[0]['w']: "),
+        ({"terms": [1, 2]}, {"terms": [1]}, "Item 'terms': expected 2 items, got 1."),
+    ],
+)
+def test_a_part_is_named_as_python_would(expected: object, actual: object, start: str) -> None:
+    assert str(explain(expected, actual)).startswith(start)
+
+
+def test_other_parts_that_differ_are_named_alike() -> None:
+    text = explain({"a": [1, 2], "b": 3, "c": 4}, {"a": [0, 0], "b": 0, "c": 4})
+    assert text is not None and text.startswith("a[0]: ")
+    assert text.endswith(" 2 other parts differ, too: a[1]; item 'b'.")
+
+
 def test_python_integers_serve_as_floats_but_not_the_reverse() -> None:
     assert explain(0.0, 0) is None
     assert explain(torch.tensor(2.0), 2) is None
@@ -263,6 +283,11 @@ def test_an_error_hardly_over_the_tolerance_is_no_factor() -> None:
     x = torch.rand(4, 4) + 1
     text = explain(x, x.double() * (1 + 3e-5))
     assert text is not None and "times" not in text
+
+
+def test_a_wide_tolerance_makes_no_relation() -> None:
+    text = explain(torch.full((4,), 0.25), torch.tensor([0.19, 0.31, 0.31, 0.19]), rtol=0.0, atol=0.03)
+    assert text is not None and text.endswith("(error 0.06, tolerance 0.03).")
 
 
 def test_integers_are_compared_exactly() -> None:

@@ -113,6 +113,13 @@ EXCEPTIONS: dict[str | None, str] = {
     "sport": "pool 8 ball; trophy; sports medal; 1st place medal; 2nd place medal; 3rd place medal",
     "produce": "brown mushroom",
 }
+# looked at and found wrong: a name that two Unicode emoji share, or a drawing without its character
+WRONG_PICTURES = {
+    "cricket": ("noto-v1", "emojione"),
+    "UP! button": ("noto-v1", "emojione"),
+    "keycap: #": ("noto-v1",),
+    "keycap: *": ("noto-v1",),
+}
 # no pictures of these: too alike, or (flags) a task of their own
 DROPPED_GROUPS = {"component", "flags"}
 DROPPED_SUBGROUPS = {"family"}
@@ -355,7 +362,8 @@ def draw_all(concepts: list[Draft], archives: dict[str, tarfile.TarFile]) -> lis
     for concept in concepts:
         for style in STYLES:
             image = lookups[style](concept)
-            if image is not None and image.min() < 250:  # an empty drawing is no picture
+            wrong = style in WRONG_PICTURES.get(concept.name, ())
+            if image is not None and image.min() < 250 and not wrong:  # an empty drawing is no picture
                 concept.images[style] = image
     return [c for c in concepts if len(c.images) >= MIN_STYLES]
 

@@ -10,7 +10,8 @@ CAPTION_TEMPLATES = ("{}", "a picture of {}", "an emoji of {}", "a drawing of {}
 KIND_TEMPLATES = ("{}, a kind of {kind}", "{kind}: {}", "{}, {kind} emoji")
 # what a zero-shot classifier asks with; the last three were never a caption's template
 PROMPT_TEMPLATES = (*CAPTION_TEMPLATES, "a kind of {}", "{} emoji", "a small {}")
-# the 18 classes in the words that captions use for kinds of things (emojibase's groups and subgroups); no caption is a class label
+# The 18 classes in the words that captions use for kinds of things (emojibase's groups and subgroups). A class is made of
+# subgroups, so some captions contain its words: evaluate.py says how many, and the checkpoint clip-nokind saw none of them.
 CLASS_NAMES = {
     "sign": "symbol",
     "dish": "prepared food",
@@ -21,16 +22,19 @@ CLASS_NAMES = {
     "device": "phone or computer",
 }
 CLASS_NAMES = {name: CLASS_NAMES.get(name, name) for name in CLASSES}
-KIND_RATE = 0.4
+KIND_RATE = 0.4  # of the captions have words for the kind of thing
+KIND_ALONE = 0.4  # of those say nothing else: "a picture of animal mammal"
 
 
 def draw_caption(concept: Concept, rng: random.Random, kind_rate: float = KIND_RATE) -> str:
-    """One random caption: the name (60 %) or up to three tags, in a template; with `kind_rate` also the group's words.
+    """One random caption: the name (60 %) or up to three tags, in a template; with `kind_rate` also, or only, the group's words.
 
     Args:
         concept: whose picture is captioned.
         rng: source of the randomness.
-        kind_rate: probability that the words of the Unicode group or subgroup ("animal mammal") are added.
+        kind_rate: probability of words of the Unicode group or subgroup ("animal mammal"); a share KIND_ALONE of these captions
+            says only them. People caption what they see coarsely, too; without it the text tower never learns what a kind's word
+            means on its own, as a zero-shot prompt uses it.
     """
     subject = concept.name.lower()
     if concept.tags and rng.random() < 0.4:
@@ -38,4 +42,6 @@ def draw_caption(concept: Concept, rng: random.Random, kind_rate: float = KIND_R
     if rng.random() >= kind_rate:
         return rng.choice(CAPTION_TEMPLATES).format(subject)
     kind = rng.choice((concept.group, concept.subgroup, concept.subgroup)).replace("-", " ")
+    if rng.random() < KIND_ALONE:
+        return rng.choice(CAPTION_TEMPLATES).format(kind)
     return rng.choice(KIND_TEMPLATES).format(subject, kind=kind)

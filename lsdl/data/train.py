@@ -1,7 +1,7 @@
 """Train the small checkpoints that several weeks use: `python -m lsdl.data.train {clip,clip-nokind,supervised,simclr}`.
 
 One image tower (CLIP's ModifiedResNet, 32 px), the same pictures, batches, number of steps and schedule for every method; none
-sees a held-out cell or a class label. `supervised` learns the concepts' names, `simclr` no names at all. Each run writes
+sees a held-out cell or the 18 classes as such. `supervised` learns the concepts' names, `simclr` no names at all. Each run writes
 `lsdl/data/checkpoints/NAME/` (open_clip's local-directory layout, half precision) with `log.json`.
 """
 
@@ -34,6 +34,7 @@ MODEL_CFG = {
     "text_cfg": {"context_length": 20, "vocab_size": 3514, "width": 128, "heads": 4, "layers": 2},
 }
 MERGES = 3000
+STEPS = 4500
 BATCH, LEARNING_RATE, WEIGHT_DECAY, WARMUP = 256, 1.5e-3, 0.05, 100
 METHODS = ("clip", "clip-nokind", "supervised", "simclr")
 
@@ -100,8 +101,9 @@ def train(method: str, steps: int, seed: int, out: Path) -> None:
     pictures = load_emoji(32)
     pictures = pictures.select(held_out=False)
     batches, tokenizer = Batches(pictures, seed), small_tokenizer()
-    vision, text = dict(MODEL_CFG["vision_cfg"]), dict(MODEL_CFG["text_cfg"])
-    model = open_clip.CLIP(MODEL_CFG["embed_dim"], vision, text)
+    kind_rate = 0.0 if method == "clip-nokind" else KIND_RATE
+    towers = dict(MODEL_CFG["vision_cfg"]), dict(MODEL_CFG["text_cfg"])  # open_clip changes what it is given
+    model = open_clip.CLIP(MODEL_CFG["embed_dim"], *towers)
     head: nn.Module = nn.Identity()
     if method == "supervised":
         head = nn.Linear(MODEL_CFG["embed_dim"], len(pictures.concepts))
@@ -109,6 +111,7 @@ def train(method: str, steps: int, seed: int, out: Path) -> None:
         head = nn.Sequential(
             nn.Linear(MODEL_CFG["embed_dim"], 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128)
         )
+    model = model.to(memory_format=torch.channels_last)  # a quarter faster with bfloat16 below
     parameters = [*(model.parameters() if method.startswith("clip") else model.visual.parameters()), *head.parameters()]
     decay, plain = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -121,15 +124,24 @@ def train(method: str, steps: int, seed: int, out: Path) -> None:
     for step in trange(steps, desc=method, mininterval=10):
         images, concepts = batches.next()
         if method == "simclr":
-            views = torch.cat([simclr_view(images, generator), simclr_view(images, generator)])
-            loss = simclr_loss(F.normalize(head(model.visual(views)), dim=1))
-        elif method == "supervised":
-            loss = F.cross_entropy(head(model.visual(augment(images, generator))), concepts)
+            images = torch.cat([simclr_view(images, generator), simclr_view(images, generator)])
         else:
-            kind_rate = KIND_RATE if method == "clip" else 0.0
-            captions = [draw_caption(pictures.concepts[c], rng, kind_rate) for c in concepts.tolist()]
-            image = model.encode_image(augment(images, generator), normalize=True)
-            loss = clip_loss(image, model.encode_text(tokenizer(captions), normalize=True), model.logit_scale.exp())
+            images = augment(images, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            image = model.visual(images.contiguous(memory_format=torch.channels_last))
+            if method.startswith("clip"):
+                captions = [draw_caption(pictures.concepts[c], rng, kind_rate) for c in concepts.tolist()]
+                text = model.encode_text(tokenizer(captions))
+            else:
+                output = head(image)
+        # losses in float32
+        if method == "simclr":
+            loss = simclr_loss(F.normalize(output.float(), dim=1))
+        elif method == "supervised":
+            loss = F.cross_entropy(output.float(), concepts)
+        else:
+            image, text = F.normalize(image.float(), dim=1), F.normalize(text.float(), dim=1)
+            loss = clip_loss(image, text, model.logit_scale.exp())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -168,13 +180,15 @@ def save(model: nn.Module, out: Path, log: dict) -> None:
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
     (out / "log.json").write_text(json.dumps(log, indent=1) + "\n")
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
+    if not log["method"].startswith("clip"):  # the text tower was never trained; zeros take no room once packed
+        half = {k: v if k.startswith("visual.") else torch.zeros_like(v) for k, v in half.items()}
     save_file(half, out / "open_clip_model.safetensors", metadata={"format": "pt"})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("method", choices=METHODS)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="default: lsdl/data/checkpoints/METHOD")
     args = parser.parse_args()

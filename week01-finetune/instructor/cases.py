@@ -15,12 +15,11 @@ SMALL_CLIP = "two small towers in float32; other processors and releases differ 
 TINY = "a few hundred float32 numbers and two steps: rounding stays under 1e-5 of the values"
 FEW = "a formula over at most a few hundred float32 numbers"
 EXACT = "a rule without rounding"
-ZERO_SHOT = "the small CLIP reaches 45 % on all test styles; always the largest class reaches 20 %"
-FINE_TUNED = "zero-shot has 51 % (validation) and 50 % (test), fine-tuning 62-65 % and 58-62 % over five seeds"
-LIPSUM = (
-    "at most slightly under plain fine-tuning; Lipsum-FT has 62-64 % (validation) and 58-59 % (test) over five seeds"
-)
+ZERO_SHOT = "the small CLIP reaches 53-56 % on these pictures; always the largest class reaches 23 %"
+FINE_TUNED = "zero-shot has 58 % (validation and test), fine-tuning 64-66 % and 62-64 % over five seeds"
+LIPSUM = "at most 2 points under plain fine-tuning (65 % on validation, 63 % on test); Lipsum-FT has 72-74 % and 65-67 % over five seeds"
 BATCH, SIDE, CLASSES, DIM = 6, 8, 3, 6
+CLEAR = 0.05  # of a cosine, between the most and the second most similar class
 
 
 def integer(low: int, high: int, g: Generator) -> int:
@@ -46,6 +45,24 @@ def test_pictures(task_part: str, count: int, g: Generator) -> tuple[Tensor, Ten
     images, labels = torch.cat([p.tensors[0] for p in parts]), torch.cat([p.tensors[1] for p in parts])
     chosen = torch.randperm(len(labels), generator=g)[:count]
     return (255 * images[chosen]).round().to(torch.uint8), labels[chosen]  # bytes, as the pictures came
+
+
+def clear_pictures(g: Generator) -> tuple:
+    """The class names, templates, and pictures (n, 3, 32, 32) uint8 of which the small CLIP is sure: one a class, and six of which it
+    would say something else if their pixels were not standardised.
+
+    So the predicted classes do not hang on rounding, or on a small mistake in the head, which has a check of its own.
+    """
+    clip, names = load_clip("smoke"), list(CLASS_NAMES.values())
+    pictures, _ = test_pictures("all", 400, g)
+    with torch.no_grad():
+        texts = F.normalize(clip.encode_text(clip.tokenizer([f"a picture of {name}" for name in names])), dim=1)
+        cosines, raw = (F.normalize(f(pictures / 255), dim=1) @ texts.T for f in (clip.tower, clip.model.visual))
+    best = cosines.topk(2)
+    margin, predicted = best.values[:, 0] - best.values[:, 1], best.indices[:, 0]
+    one_a_class = [int((margin * (predicted == c)).argmax()) for c in range(len(names))]
+    fooled = (margin * (raw.argmax(1) != predicted)).argsort(descending=True)[:6].tolist()
+    return names, list(TEMPLATES), pictures[[i for i in (*one_a_class, *fooled) if margin[i] > CLEAR]]
 
 
 def tiny_state(g: Generator) -> dict[str, Tensor]:
@@ -207,10 +224,10 @@ def score_change() -> Case:
         kind="bound",
         target=zero_shot_scores,
         low=0.05,
-        high=5.0,
+        high=3.5,
         false_alarm=0.0,
-        reason="plain fine-tuning moves these scores by about 10.5, so Lipsum-FT has to stay under half of it; "
-        "0 would mean that nothing was trained (five seeds in instructor/shipped.json: 0.30 to 0.36)",
+        reason="plain fine-tuning moves these scores by 7.0 to 7.7, so Lipsum-FT has to stay under half of it; "
+        "0 would mean that nothing was trained (five seeds in instructor/shipped.json: 0.32 to 0.34)",
     )
 
 
@@ -219,6 +236,7 @@ CASES = {
     "zero_shot_head/hidden": value(names_and_templates, SMALL_CLIP, atol=1e-4),
     "zero_shot_logits/value": value(features_head_scale, FEW),
     "zero_shot_logits/hidden": value(features_head_scale, FEW),
+    "build_classifier/start": value(classifier_inputs, TINY),
     "build_classifier/value": value(classifier_inputs, TINY),
     "build_classifier/hidden": value(classifier_inputs, TINY),
     "finetune_step/gradients": value(step_inputs, TINY),
@@ -226,16 +244,29 @@ CASES = {
     "finetune_step/hidden": value(step_inputs, TINY),
     "random_texts/format": Case(texts_inputs, reason=EXACT, dtype="exact"),
     "random_texts/hidden": Case(texts_inputs, reason=EXACT, dtype="exact"),
+    "random_texts/differ": Case(
+        lambda g: (1000, 16, integer(0, 10_000, g)),
+        reason="two texts of 16 ids out of 3512 are equal with probability under 1e-56",
+    ),
+    "random_texts/quarters": Case(
+        rtol=0.0,
+        atol=0.03,
+        reason="a share of 16,000 ids has a standard deviation of 0.0034; the reference's own are within 0.01 of 1/4, "
+        "so a right answer misses one with probability under 1e-8",
+    ),
+    "random_texts/ids": Case(
+        reason="16,000 draws miss one of 22 ids with probability under 1e-300",
+        dtype="any",
+    ),
     "random_texts/every_id": Case(
         kind="bound",
         low=3.0,
         high=67.5,
         false_alarm=1e-6,
-        reason="chi-square with 21 degrees of freedom over the 22 ids of a tiny vocabulary: are its first and its last id drawn, "
-        "and none beyond",
+        reason="chi-square with 21 degrees of freedom over the 22 ids of a tiny vocabulary: as often the first and the last as "
+        "any other",
     ),
     "random_texts/uniform": Case(
-        lambda g: (1000, 16, integer(0, 10_000, g)),
         kind="bound",
         low=19.6,
         high=137.5,
@@ -279,12 +310,13 @@ CASES = {
     "barrier_height/none": value(no_barrier, FEW),
     "pareto_front/value": Case(tied_points, reason=EXACT),
     "pareto_front/hidden": Case(tied_points, reason=EXACT),
-    "zero_shot/predictions": predictions("all", 200, 0.37, ZERO_SHOT, with_prompts=True),
-    "zero_shot/hidden": predictions("all", 600, 0.40, ZERO_SHOT, with_prompts=True),
-    "finetune/validation": predictions("val", 107, 0.56, FINE_TUNED),
-    "finetune/hidden": predictions("id", 340, 0.54, FINE_TUNED),
-    "lipsum/validation": predictions("val", 107, 0.56, LIPSUM),
-    "lipsum/hidden": predictions("id", 340, 0.54, LIPSUM),
+    "zero_shot/clear": Case(clear_pictures, reason=EXACT),
+    "zero_shot/predictions": predictions("all", 200, 0.45, ZERO_SHOT, with_prompts=True),
+    "zero_shot/hidden": predictions("all", 600, 0.48, ZERO_SHOT, with_prompts=True),
+    "finetune/validation": predictions("val", 102, 0.60, FINE_TUNED),
+    "finetune/hidden": predictions("id", 343, 0.60, FINE_TUNED),
+    "lipsum/validation": predictions("val", 102, 0.63, LIPSUM),
+    "lipsum/hidden": predictions("id", 343, 0.61, LIPSUM),
     "lipsum/score_change": score_change(),
     "lipsum/hidden_change": score_change(),
 }

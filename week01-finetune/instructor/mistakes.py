@@ -67,6 +67,26 @@ def logits_by_cosine(image_features, head, log_scale):
     return log_scale.exp() * F.cosine_similarity(image_features[:, None], head[None], dim=-1)
 
 
+def unit(x: Tensor) -> Tensor:
+    """Normalised with a small number in the denominator, as many write it: accepted."""
+    return x / (x.norm(dim=-1, keepdim=True) + 1e-6)
+
+
+def head_with_epsilon(clip, class_names, templates):
+    features = unit(encode(clip, [t.format(n) for n in class_names for t in templates]))
+    return unit(features.view(len(class_names), len(templates), -1).mean(1))
+
+
+def logits_with_epsilon(image_features, head, log_scale):
+    return log_scale.exp() * unit(image_features) @ head.T
+
+
+def predictions_of_raw_pixels(clip, class_names, templates, images):
+    with torch.no_grad():
+        features = F.normalize(clip.model.visual(images), dim=-1)
+        return (features @ head_class_by_class(clip, class_names, templates).T).argmax(1)
+
+
 def predictions_with_argmin(clip, class_names, templates, images):
     with torch.no_grad():
         return (F.normalize(clip.tower(images), dim=-1) @ head_class_by_class(clip, class_names, templates).T).argmin(1)
@@ -81,6 +101,15 @@ def build_shared(clip, head):
 
 def build_log_scale(clip, head):
     return Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.item())
+
+
+def build_on_visual(clip, head):
+    return Classifier(copy.deepcopy(clip.model.visual), head, clip.model.logit_scale.exp().item())
+
+
+def build_random_head(clip, head):
+    rows = F.normalize(torch.randn(head.shape, generator=torch.Generator().manual_seed(0)), dim=1)
+    return Classifier(copy.deepcopy(clip.tower), rows, clip.model.logit_scale.exp().item())
 
 
 def build_frozen_tower(clip, head):
@@ -137,6 +166,15 @@ def step_summed(classifier, images, labels, optimizer):
     return loss.item()
 
 
+def step_returning_graph(classifier, images, labels, optimizer):
+    classifier.eval()
+    loss = F.cross_entropy(classifier(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
 def step_on_probabilities(classifier, images, labels, optimizer):
     classifier.eval()
     loss = F.cross_entropy(classifier(images).softmax(1), labels)
@@ -160,7 +198,13 @@ def step_by_hand(classifier, images, labels, optimizer):
 
 
 def texts_in(
-    high_offset: int = 0, *, end_last: bool = False, same: bool = False, seed: int | None = None, pad: bool = False
+    *,
+    end_last: bool = False,
+    same: bool = False,
+    seed: int | None = None,
+    pad: bool = False,
+    low: int = 0,
+    high_offset: int = 0,
 ):
     """A generator of random texts with the mistake that the argument names."""
 
@@ -169,7 +213,8 @@ def texts_in(
         texts = torch.zeros(count, tokenizer.context_length, dtype=torch.int64)
         if pad:
             texts += tokenizer.eot_token_id
-        ids = torch.randint(tokenizer.sot_token_id + high_offset, (1 if same else count, length), generator=generator)
+        high = tokenizer.sot_token_id + high_offset
+        ids = torch.randint(low, high, (1 if same else count, length), generator=generator)
         texts[:, 0] = tokenizer.sot_token_id
         texts[:, 1 : length + 1] = ids
         texts[:, -1 if end_last else length + 1] = tokenizer.eot_token_id
@@ -218,6 +263,11 @@ def lipsum_raw_text(v, v0, text, scale):
     return (scale * change @ text.detach().T).square().mean() / 2
 
 
+def lipsum_raw_v0(v, v0, text, scale):
+    change = F.normalize(v, dim=-1) - v0.detach()
+    return (scale * change @ F.normalize(text, dim=-1).detach().T).square().mean() / 2
+
+
 def lipsum_absolute(v, v0, text, scale):
     return gap(v, v0, text, scale).abs().mean() / 2
 
@@ -229,6 +279,10 @@ def lipsum_gradient_everywhere(v, v0, text, scale):
 
 def lipsum_detached(v, v0, text, scale):
     return gap(v.detach(), v0, text, scale).square().mean() / 2 + 0 * v.sum()
+
+
+def lipsum_with_epsilon(v, v0, text, scale):
+    return (scale * (unit(v) - unit(v0.detach())) @ unit(text.detach()).T).square().mean() / 2
 
 
 def lipsum_by_einsum(v, v0, text, scale):
@@ -249,15 +303,18 @@ def lipsum_step_variant(
     accumulate=False,
     weighted=False,
     same_tower=False,
+    raw_pixels=False,
+    raw_features=False,
 ):
     """lipsum_step with the mistake (or the right variation) that the argument names."""
 
     def lipsum_step(classifier, clip, images, labels, texts, optimizer, weight):
         classifier.train(train_mode)
         with torch.no_grad():
-            v0, text = (classifier if same_tower else clip).tower(images), clip.encode_text(texts)
+            pretrained = classifier.tower if same_tower else clip.model.visual if raw_pixels else clip.tower
+            v0, text = pretrained(images), clip.encode_text(texts)
         v = classifier.tower(images)
-        logits = classifier.logit_scale * F.normalize(v, dim=1) @ classifier.head.T
+        logits = classifier.logit_scale * (v if raw_features else F.normalize(v, dim=1)) @ classifier.head.T
         scale = classifier.logit_scale if scale_of_classifier else clip.model.logit_scale.exp().item()
         cross_entropy, lipsum = F.cross_entropy(logits, labels), lipsum_by_einsum(v, v0, text, scale)
         loss = cross_entropy + (1.0 if ignore_weight else weight) * lipsum
@@ -386,6 +443,10 @@ def ensemble_log_of_mean(logits0, logits1, alpha):
     return ((1 - alpha) * logits0.softmax(-1) + alpha * logits1.softmax(-1)).log()
 
 
+def ensemble_with_epsilon(logits0, logits1, alpha):
+    return ((1 - alpha) * logits0.softmax(-1) + alpha * logits1.softmax(-1) + 1e-12).log()
+
+
 def ensemble_probabilities(logits0, logits1, alpha):
     return (1 - alpha) * logits0.softmax(-1) + alpha * logits1.softmax(-1)
 
@@ -465,6 +526,11 @@ MISTAKES = [
         (*HEAD, "zero_shot_predictions_accuracy"),
     ),
     Mistake(
+        "The texts are ordered template by template, but their features are read class by class: exchange the loops.",
+        {"zero_shot_head": head_template_by_template},
+        (*HEAD, "zero_shot_predictions_accuracy"),
+    ),
+    Mistake(
         "Only the first template is used: average over all of them.", {"zero_shot_head": head_first_template}, HEAD
     ),
     Mistake(
@@ -483,6 +549,11 @@ MISTAKES = [
         LOGITS,
     ),
     Mistake(
+        "clip.model.visual expects standardised pixels: clip.tower takes images in [0, 1].",
+        {"zero_shot_predictions": predictions_of_raw_pixels},
+        ("zero_shot_predictions_accuracy",),
+    ),
+    Mistake(
         "The least similar class is predicted: take argmax.",
         {"zero_shot_predictions": predictions_with_argmin},
         ("zero_shot_predictions_accuracy",),
@@ -495,6 +566,16 @@ MISTAKES = [
     Mistake(
         "The scale is the stored logarithm: use its exp.",
         {"build_classifier": build_log_scale},
+        ("build_classifier_copies",),
+    ),
+    Mistake(
+        "The tower is clip.model.visual, which does not standardise the pixels: copy clip.tower.",
+        {"build_classifier": build_on_visual},
+        ("build_classifier_copies",),
+    ),
+    Mistake(
+        "The head does not start from the rows that were given: pass them to Classifier.",
+        {"build_classifier": build_random_head},
         ("build_classifier_copies",),
     ),
     Mistake(
@@ -517,7 +598,17 @@ MISTAKES = [
         {"finetune_step": step_accumulating},
         STEP,
     ),
+    Mistake(
+        "The gradients are gone after the step: call optimizer.zero_grad() before backward(), not at the end.",
+        {"finetune_step": step_zero_after},
+        ("finetune_step_gradients",),
+    ),
     Mistake("The loss is summed over the batch: take the mean.", {"finetune_step": step_summed}, STEP),
+    Mistake(
+        "The loss is returned with its graph: a list of such losses keeps every batch in memory. Return loss.item().",
+        {"finetune_step": step_returning_graph},
+        ("finetune_step_gradients",),
+    ),
     Mistake(
         "The cross-entropy gets probabilities: F.cross_entropy applies the softmax itself, give it logits.",
         {"finetune_step": step_on_probabilities},
@@ -544,6 +635,26 @@ MISTAKES = [
         ("random_texts_uniform",),
     ),
     Mistake(
+        "The id 0 is never drawn: every number from 0 to start - 1 has to be possible.",
+        {"random_texts": texts_in(low=1)},
+        ("random_texts_uniform",),
+    ),
+    Mistake(
+        "The id start - 1 is never drawn: the upper end of torch.randint is exclusive already.",
+        {"random_texts": texts_in(high_offset=-1)},
+        ("random_texts_uniform",),
+    ),
+    Mistake(
+        "The start token is drawn, too: the upper end of torch.randint is exclusive, so pass start itself.",
+        {"random_texts": texts_in(high_offset=1)},
+        ("random_texts_uniform",),
+    ),
+    Mistake(
+        "Start and end token are drawn, too: draw from the numbers under the start token, not from the whole vocabulary.",
+        {"random_texts": texts_in(high_offset=2)},
+        ("random_texts_uniform",),
+    ),
+    Mistake(
         "The tokens are not uniform: every number from 0 to start - 1 has the same probability.",
         {"random_texts": texts_clipped_normal},
         ("random_texts_uniform",),
@@ -560,6 +671,16 @@ MISTAKES = [
     Mistake(
         "The features are not normalised: v, v0 and text all have to be of length 1.",
         {"lipsum_loss": lipsum_not_normalised},
+        LOSS,
+    ),
+    Mistake(
+        "The text features are not normalised: all three arguments have to be of length 1.",
+        {"lipsum_loss": lipsum_raw_text},
+        LOSS,
+    ),
+    Mistake(
+        "v0 is not normalised: the pretrained tower's features come at any length, too.",
+        {"lipsum_loss": lipsum_raw_v0},
         LOSS,
     ),
     Mistake("The change is taken absolutely: square it.", {"lipsum_loss": lipsum_absolute}, LOSS),
@@ -591,6 +712,31 @@ MISTAKES = [
     Mistake(
         "Only R is minimised: the cross-entropy belongs to the loss.",
         {"lipsum_step": lipsum_step_variant(only_lipsum=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "Gradients of the step before are still in .grad: call optimizer.zero_grad() before backward().",
+        {"lipsum_step": lipsum_step_variant(accumulate=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "R is returned times its weight: return R itself.",
+        {"lipsum_step": lipsum_step_variant(weighted=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "v0 comes from the classifier's own tower, so R is always 0: the pretrained tower is clip.tower.",
+        {"lipsum_step": lipsum_step_variant(same_tower=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "v0 comes from clip.model.visual, which does not standardise the pixels: the pretrained tower is clip.tower.",
+        {"lipsum_step": lipsum_step_variant(raw_pixels=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The logits come from features that are not normalised: Classifier.forward normalises them first.",
+        {"lipsum_step": lipsum_step_variant(raw_features=True)},
         ("lipsum_step_value",),
     ),
     Mistake(
@@ -644,6 +790,11 @@ MISTAKES = [
         ("choose_alpha_value",),
     ),
     Mistake(
+        "The last entry is taken for alpha = 1: the alphas come in any order.",
+        {"choose_alpha": alpha_from_last_entry},
+        ("choose_alpha_value",),
+    ),
+    Mistake(
         "Of equally good alphas the largest is taken: the rule takes the smallest.",
         {"choose_alpha": alpha_largest_of_equals},
         ("choose_alpha_value",),
@@ -657,6 +808,11 @@ MISTAKES = [
     Mistake(
         "log(0) is -inf: the probabilities underflow. Stay with logarithms (logsumexp).",
         {"output_ensemble": ensemble_log_of_mean},
+        ("output_ensemble_value",),
+    ),
+    Mistake(
+        "A small number is added before the logarithm: no NaN any more, but small probabilities are wrong. Stay with logarithms (logsumexp).",
+        {"output_ensemble": ensemble_with_epsilon},
         ("output_ensemble_value",),
     ),
     Mistake(
@@ -695,46 +851,15 @@ MISTAKES = [
     Mistake("Higher accuracy is better.", {"pareto_front": front_lower_is_better}, ("pareto_front_value",)),
 ]
 
-MISTAKES += [
-    Mistake(
-        "The texts are ordered template by template, but their features are read class by class: exchange the loops.",
-        {"zero_shot_head": head_template_by_template},
-        (*HEAD, "zero_shot_predictions_accuracy"),
-    ),
-    Mistake(
-        "The gradients are gone after the step: call optimizer.zero_grad() before backward(), not at the end.",
-        {"finetune_step": step_zero_after},
-        ("finetune_step_gradients",),
-    ),
-    Mistake(
-        "The text features are not normalised: all three arguments have to be of length 1.",
-        {"lipsum_loss": lipsum_raw_text},
-        LOSS,
-    ),
-    Mistake(
-        "Gradients of the step before are still in .grad: call optimizer.zero_grad() before backward().",
-        {"lipsum_step": lipsum_step_variant(accumulate=True)},
-        ("lipsum_step_value",),
-    ),
-    Mistake(
-        "R is returned times its weight: return R itself.",
-        {"lipsum_step": lipsum_step_variant(weighted=True)},
-        ("lipsum_step_value",),
-    ),
-    Mistake(
-        "v0 comes from the classifier's own tower, so R is always 0: the pretrained tower is clip.tower.",
-        {"lipsum_step": lipsum_step_variant(same_tower=True)},
-        ("lipsum_step_value",),
-    ),
-    Mistake(
-        "The last entry is taken for alpha = 1: the alphas come in any order.",
-        {"choose_alpha": alpha_from_last_entry},
-        ("choose_alpha_value",),
-    ),
-]
-
 ALTERNATIVES = [
     Alternative({"zero_shot_head": head_class_by_class, "zero_shot_logits": logits_by_cosine}),
+    Alternative(
+        {
+            "zero_shot_head": head_with_epsilon,
+            "zero_shot_logits": logits_with_epsilon,
+            "lipsum_loss": lipsum_with_epsilon,
+        }
+    ),
     Alternative({"build_classifier": build_whole_model, "finetune_step": step_by_hand}),
     Alternative(
         {
