@@ -7,6 +7,7 @@ card cannot disagree with the data; the rest is text.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from lsdl.data.clip import CHECKPOINTS
 from lsdl.data.emoji import CLASSES, MAKERS, PARTS, STYLES, Emoji, load_emoji
 
 matplotlib.use("Agg")
@@ -59,6 +61,36 @@ def baseline(data: Emoji) -> str:
         where = " (in distribution)" if style == "noto" else ""
         rows.append(f"| {style}{where} | {n} | {(label == majority).mean():.1%} | {accuracy:.1%} | {error:.1%} |")
     return "\n".join(rows)
+
+
+def checkpoints() -> str:
+    """Table: the committed checkpoints and their zero-shot accuracy on held-out pictures, from their logs and evaluations."""
+    rows = ["| checkpoint | learns from | steps | minutes | zero-shot, noto | other styles | name is nearest, noto |"]
+    rows.append("|---" * 7 + "|")
+    targets = {
+        "clip": "captions",
+        "clip-nokind": "captions without kinds",
+        "supervised": "names of things as classes",
+        "simclr": "two views of a picture",
+    }
+    for name, target in targets.items():
+        if not (CHECKPOINTS / name).is_dir():
+            continue
+        log = json.loads((CHECKPOINTS / name / "log.json").read_text(encoding="utf-8"))
+        cells, evaluation = ["", "", ""], CHECKPOINTS / name / "evaluation.json"
+        if evaluation.is_file():
+            styles = json.loads(evaluation.read_text(encoding="utf-8"))["styles"]
+            noto = styles["noto"]
+            others = [row["zero_shot_18_classes"]["percent"] for style, row in styles.items() if style != "noto"]
+            cells = [with_interval(noto["zero_shot_18_classes"]), f"{min(others)} to {max(others)} %"]
+            cells.append(with_interval(noto["name_top1"]))
+        rows.append(f"| {name} | {target} | {log['steps']} | {log['minutes']:.0f} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def with_interval(rate: dict) -> str:
+    low, high = rate["interval"]
+    return f"{rate['percent']} % ({low} to {high})"
 
 
 def part_of(data: Emoji) -> torch.Tensor:
@@ -176,6 +208,7 @@ def tables(data: Emoji) -> dict[str, str]:
         "styles": counts_per_style(data),
         "classes": counts_per_class(data),
         "baseline": baseline(load_emoji(32)),
+        "checkpoints": checkpoints(),
     }
 
 

@@ -23,6 +23,7 @@ def test_the_counts_in_the_card_are_those_of_the_data() -> None:
         "totals": card.totals(data),
         "styles": card.counts_per_style(data),
         "classes": card.counts_per_class(data),
+        "checkpoints": card.checkpoints(),
     }
     assert card.fill(text, counts) == text, "run `python -m lsdl.data.card`"
 
