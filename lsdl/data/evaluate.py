@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lsdl.data.captions import CLASS_NAMES, PROMPT_TEMPLATES, draw_caption
+from lsdl.data.captions import CLASS_NAMES, KIND_RATE, PROMPT_TEMPLATES, draw_caption
 from lsdl.data.clip import CHECKPOINTS, load_small_clip, normalise
 from lsdl.data.emoji import STYLES, load_emoji
 
@@ -34,8 +34,8 @@ def wilson(right: Tensor) -> dict[str, float | int | list[float]]:
     }
 
 
-def class_word_rate(draws: int = 5000) -> float:
-    """Share in percent of drawn captions that contain a word of their own class's name."""
+def class_word_rate(kind_rate: float, draws: int = 5000) -> float:
+    """Share in percent of captions, drawn as for pretraining, that contain a word of their own class's name."""
     rng = random.Random(0)
     concepts = [c for c in load_emoji().concepts if c.label >= 0]
     names = list(CLASS_NAMES.values())
@@ -43,7 +43,7 @@ def class_word_rate(draws: int = 5000) -> float:
     for _ in range(draws):
         concept = rng.choice(concepts)
         words = set(re.findall(r"\w+", names[concept.label])) - {"or", "and"}
-        hits += bool(words & set(re.findall(r"\w+", draw_caption(concept, rng))))
+        hits += bool(words & set(re.findall(r"\w+", draw_caption(concept, rng, kind_rate))))
     return round(100 * hits / draws, 1)
 
 
@@ -70,7 +70,8 @@ def evaluate(name: str) -> dict:
             "name_top1": wilson(found[:, 0]),
             "name_top5": wilson(found.any(1)),
         }
-    return {"candidates": len(data.concepts), "captions_with_a_class_word_percent": class_word_rate(), "styles": table}
+    rate = class_word_rate(0.0 if name == "clip-nokind" else KIND_RATE)
+    return {"candidates": len(data.concepts), "captions_with_a_class_word_percent": rate, "styles": table}
 
 
 def main() -> None:

@@ -3,9 +3,6 @@
 Executes the seminar's own cells tagged `define` and calls their `measure_tables`: nothing is written twice. It takes about a
 quarter of an hour of one thread (five seeds at every learning rate) and writes assets/seminar_tables.json: accuracies by method,
 learning rate and seed; feature movement; WiSE-FT curves; other pretrained towers; models that saw in-distribution pictures only.
-
-`--pretraining FOLDER...` measures the same methods, at the rates in the tables, for other pretraining seeds instead: the folders are
-what `python -m lsdl.data.train clip --seed S --out FOLDER` wrote (not committed: half an hour and 8 MB each).
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nbformat
@@ -44,40 +40,23 @@ def main() -> None:
         "--only", choices=["methods", "towers", "id_only"], help="renew one part of the committed tables"
     )
     parser.add_argument("--out", type=Path, default=WEEK / "assets" / "seminar_tables.json")
-    parser.add_argument("--pretraining", nargs="+", type=Path, metavar="FOLDER", help="checkpoints of other seeds")
     args = parser.parse_args()
     out = args.out.resolve()
-    folders = [folder.resolve() for folder in args.pretraining or ()]  # before `defined` changes the folder
     torch.set_num_threads(1)
     names, started = defined(), time.time()
-    part = args.only or ("pretraining" if args.pretraining else None)
-    tables = json.loads(out.read_text(encoding="utf-8")) if part and out.exists() else {}
-    if args.pretraining:
-        measured = {"pretraining": list(other_seeds(names, tables["rows"], folders))}
-    else:
-        measured = names["measure_tables"](range(names["SETTINGS"]["seeds"]), args.only)
+    tables = json.loads(out.read_text(encoding="utf-8")) if args.only and out.exists() else {}
+    measured = names["measure_tables"](range(names["SETTINGS"]["seeds"]), args.only)
     tables |= {name: [rounded(row) for row in rows] for name, rows in measured.items()}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "open_clip": open_clip.__version__}
     minutes = round((time.time() - started) / 60, 1)
     about = tables.setdefault("about", {})
     about |= {"settings": names["SETTINGS"], "threads": 1}
-    about |= {name: {"minutes": minutes, "versions": versions} for name in [part or "all parts"]}
+    about |= {name: {"minutes": minutes, "versions": versions} for name in [args.only or "all parts"]}
     text = [f' "about": {json.dumps(tables.pop("about"))}']
     for name, rows in tables.items():
         text.append(f' "{name}": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
     out.write_text("{\n" + ",\n".join(text) + "\n}\n", encoding="utf-8")
     print(f"wrote {out.name}, {out.stat().st_size / 1e3:.0f} kB, in {minutes} minutes")
-
-
-def other_seeds(names: dict, rows: list[dict], folders: Sequence[Path]) -> Iterator[dict]:
-    """Rows of the seminar's `measure_pretraining` for every checkpoint."""
-    rates = {method: names["chosen_rate"](rows, method) for method in names["METHODS"]}
-    for folder in folders:
-        seed = json.loads((folder / "log.json").read_text(encoding="utf-8"))["seed"]
-        clip = names["load_clip"]("smoke", "cpu", str(folder))
-        names |= {"clip": clip, "scale": clip.model.logit_scale.exp().item()}  # what the seminar's functions use
-        for row in names["measure_pretraining"](range(3), rates, names["stronger_rate"](rows)):
-            yield {"pretraining seed": seed} | row
 
 
 def rounded(row: dict) -> dict:
