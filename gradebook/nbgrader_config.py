@@ -39,8 +39,16 @@ c.CourseDirectory.ignore = [
 
 c.Execute.timeout = 120  # seconds a cell may run; nbgrader's own 30 is too short on a busy machine
 
-# nbgrader's own list, and the text of hidden tests taken out of what students get back.
+# nbgrader's own list, and hidden tests with all they said taken out of what students get back.
 c.GenerateFeedback.preprocessors = [GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
+
+# Both for feedback and for formgrader: what a student wrote or printed runs no script in a reader's browser.
+c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.preprocessors = ["lsdl.grading.feedback.SafeOutputs"]
+c.HTMLExporter.filters = {
+    "markdown2html": "lsdl.grading.feedback.safe_markdown",
+    "clean_html": "lsdl.grading.feedback.clean_html",
+}
 
 # formgrader takes every folder of the repository for an assignment; only weeks are.
 _all_assignments = NbGraderAPI.get_source_assignments

@@ -146,28 +146,134 @@ def release(weeks: Weeks = None) -> None:
         console.print(f"{make(week)}", highlight=False)
 
 
-@app.command(epilog="Example: lsdl grade 1 --submissions ~/Downloads/week01 --json marks.json")
+@app.command(
+    epilog="Example: lsdl grade 1 --submissions ~/Downloads/week01.zip --jobs 2 --json marks.json. Exit codes: 0 every student "
+    "has a row, also those whose notebook could not be graded (the row says why); 2 it could not be done: wrong arguments, "
+    "no whole sandbox and no --unsafe, full disk. Called again, it runs only what is not finished."
+)
 def grade(
     week: OneWeek,
     submissions: Annotated[
         Path | None,
-        typer.Option(help="STUDENT/WEEK/homework.ipynb or STUDENT.ipynb. Default: gradebook/submitted.", metavar="DIR"),
+        typer.Option(
+            help="A folder or zip: STUDENT/WEEK/homework.ipynb, STUDENT.ipynb, or what Moodle, Canvas or Teams give. "
+            "Default: gradebook/submitted.",
+            metavar="DIR",
+        ),
     ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Submissions at a time on this machine.")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Run them on the workers of this dask scheduler, which see the same files.", metavar="ADDRESS"
+        ),
+    ] = None,
+    student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.", metavar="ID")] = None,
+    regrade: Annotated[bool, typer.Option("--regrade", help="Also run again what is finished.")] = False,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Run where the sandbox cannot be whole; every row then says so.")
+    ] = False,
     key: Key = None,
     json: Json = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Where the report goes. Default: gradebook/reports/WEEK.html.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Autograde every submission of a week and explain the points; a bad submission is a row with a reason."""
-    from lsdl.course import find_week
+    from lsdl.course import course_root, find_week
+    from lsdl.grading.grade import describe_sandbox, write_whole
     from lsdl.grading.grade import grade as grade_week
-    from lsdl.grading.report import score_table, show_progress
+    from lsdl.grading.html_report import html_page
+    from lsdl.grading.report import live_progress, score_table
 
-    report = grade_week(find_week(week), submissions, key=key, progress=show_progress(console))
+    folder = find_week(week)
+    console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
+    with live_progress(console, folder.name) as progress:
+        report = grade_week(
+            folder,
+            submissions,
+            key=key,
+            jobs=jobs,
+            scheduler=scheduler,
+            students=student or (),
+            regrade=regrade,
+            unsafe=unsafe,
+            progress=progress,
+        )
     score_table(report, console)
+    page = html or course_root(folder) / "gradebook" / "reports" / f"{folder.name}.html"
+    write_whole(page, html_page(report))
     if json:
         report.write_json(json)
+    console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command(epilog="Example: lsdl doctor   or   lsdl doctor submission.ipynb")
+@app.command(epilog="Example: lsdl feedback 1. Exit codes: 0 all pages were written, 2 not all could be.")
+def feedback(
+    week: OneWeek,
+    student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.", metavar="ID")] = None,
+) -> None:
+    """Write a page for each graded student: points and hints, no hidden test, no script, no path of this machine."""
+    from lsdl.course import find_week
+    from lsdl.grading.feedback import make_feedback
+
+    for page in make_feedback(find_week(week), student or ()):
+        console.print(str(page), markup=False, highlight=False, soft_wrap=True)
+
+
+Times = Annotated[
+    Path | None,
+    typer.Option(help="CSV with student, homework, handed_in: goes before what the gradebook knows.", metavar="FILE"),
+]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Write the table here, not to the screen.", metavar="FILE")]
+
+
+@app.command(
+    epilog="Example: lsdl scores --csv marks.csv. Exit codes: 0 every mark is final, 1 somebody has to grade something by hand, "
+    "2 there are no marks."
+)
+def scores(csv: Csv = None, times: Times = None) -> None:
+    """All marks, per cell and homework, by the rules of course.toml: required parts and lateness. The gradebook stays raw."""
+    from lsdl.course import course_root
+    from lsdl.grading.scores import all_marks, marks_csv
+
+    marks = all_marks(course_root(), times)
+    _table(marks_csv(marks), csv)
+    raise typer.Exit(1 if any(mark.is_open for student in marks for mark in student.homeworks.values()) else 0)
+
+
+@app.command(
+    epilog="Example: lsdl final --exam exam.csv --points 60 --csv final.csv. Exit codes: 0 everybody passed or failed, 1 somebody's "
+    "mark is open, 2 a table is wrong."
+)
+def final(
+    exam: Annotated[
+        Path, typer.Option(help="CSV with the columns student and points.", exists=True, dir_okay=False, metavar="FILE")
+    ],
+    points: Annotated[float, typer.Option(min=1, help="The points that the examination has.")] = 100,
+    csv: Csv = None,
+    times: Times = None,
+) -> None:
+    """Combine the homeworks with the written examination, by course.toml's weights; each part has to be passed."""
+    from lsdl.course import course_root
+    from lsdl.grading.scores import final_csv, final_marks
+
+    marks = final_marks(course_root(), exam, out_of=points, times=times)
+    _table(final_csv(marks), csv)
+    raise typer.Exit(1 if any(mark.passed is None for mark in marks) else 0)
+
+
+def _table(text: str, path: Path | None) -> None:
+    if path is None:
+        print(text, end="")
+    else:
+        path.write_text(text, encoding="utf-8", newline="")
+        console.print(f"{len(text.splitlines()) - 1} students in {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="Example: lsdl doctor   or   lsdl doctor submission.ipynb. Exit codes: 0 well, 1 a problem was found, 2 no such file."
+)
 def doctor(
     notebook: Annotated[Path | None, typer.Argument(help="A student's notebook. Default: this machine.")] = None,
 ) -> None:
@@ -207,6 +313,11 @@ def main() -> None:
 
 def _expected_errors() -> tuple[type[Exception], ...]:
     """The errors whose message is a sentence for the user; of modules that are loaded, so that `--help` stays fast."""
-    names = (("lsdl.course", "CourseError"), ("lsdl.grading", "GradingError"), ("lsdl.homework", "HomeworkError"))
+    names = (
+        ("lsdl.course", "CourseError"),
+        ("lsdl.grading", "GradingError"),
+        ("lsdl.grading.jail", "JailError"),
+        ("lsdl.homework", "HomeworkError"),
+    )
     known = [getattr(sys.modules[module], name) for module, name in names if module in sys.modules]
     return (*known, FileNotFoundError)

@@ -47,8 +47,18 @@ class Week(_Table):
     points: float = Field(gt=0)
     bonus: float = Field(0, ge=0)
     required: bool = False  # True: nobody passes without handing in this homework
-    due: date | None = None  # the end of that day
+    due: date | None = None  # the end of that day, where the machine that computes the marks stands
+    # Manual cells with points: a homework counts 0 once a person gave one of them 0 (no baseline, no report).
+    required_cells: tuple[str, ...] = ()
     budget: Budget | None = None  # only where it differs from the course's
+
+
+class Late(_Table):
+    """What lateness costs. The gradebook holds raw marks; `lsdl scores` applies this."""
+
+    per_day: float = Field(0, ge=0, le=1)  # share of the homework's points for each day begun after `due`
+    grace_minutes: float = Field(0, ge=0)  # so late is not late yet
+    last_day: int | None = Field(None, ge=0)  # later than so many days, a homework counts 0
 
 
 class Course(_Table):
@@ -57,6 +67,7 @@ class Course(_Table):
     title: str = Field(min_length=1)
     edition: str = Field(pattern=r"^\d{4}\.\d+$")
     budget: Budget = Budget()
+    late: Late = Late()
     parts: tuple[Part, ...] = Field(min_length=1)
     weeks: dict[str, Week]
 

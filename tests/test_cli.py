@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COMMANDS = ("run", "lint", "refs", "publish", "release", "grade", "doctor", "demo")
+COMMANDS = ("run", "lint", "refs", "publish", "release", "grade", "feedback", "scores", "final", "doctor", "demo")
 
 
 def lsdl(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
@@ -49,6 +49,11 @@ def test_help_does_not_wait_for_heavy_packages() -> None:
         (("release", "nothing"), "'nothing' names no week"),
         (("grade", "1", "--key", "absent.key"), "absent.key"),
         (("grade",), "Missing argument"),
+        (("grade", "1", "--jobs", "0"), "--jobs"),
+        (("grade", "1", "--submissions", "nowhere"), "nowhere is not a folder"),
+        (("feedback", "77"), "'77' names no week"),
+        (("final", "--exam", "absent.csv"), "absent.csv"),
+        (("scores", "--times"), "--times"),
         (("frobnicate",), "No such command"),
     ],
 )

@@ -1,7 +1,9 @@
 """The instructor's part of lsdl: student versions, grading, diagnosis. No notebook imports it, students do not get it.
 
 - intake.py: what was handed in: found, read as bytes, diagnosed and, where that is safe, mended
-- autograder.py: one submission to its points and messages (stock nbgrader, no sandbox: the module to replace)
+- autograder.py: submissions to points: workers that run and judge, one recorder that enters them into the gradebook
+- zygote.py: the warm process that forks for each submission; kernel.py: the student's kernel; jail.py: its sandbox
+- execute.py: one notebook through its kernel; judge.py: graded cells decided from answers, outside the kernel
 - grade.py: a folder of submissions to rows and JSON; report.py: the same in a terminal
 - feedback.py: what nbgrader's feedback leaves out
 - release.py: the student version of one homework; publish.py: the student's tree

@@ -1,24 +1,33 @@
-"""One submission to points and messages, by stock nbgrader: the student's code runs in this account, without a sandbox.
+"""Submissions to points: run and judged in the sandbox by any number of workers, entered by one recorder.
 
-Grade only classes you trust this way. Everything else in lsdl.grading is independent of how a notebook is run, so a
-sandboxed autograder replaces this module by one with the same `Autograder`.
+A worker is a warm process (zygote.py) that forks a jailed kernel for each submission (kernel.py, jail.py), executes
+the notebook (execute.py) and decides every graded cell itself (judge.py). The recorder hands the executed notebook to
+nbgrader's own converter, without executing it again.
 """
 
 from __future__ import annotations
 
+import atexit
+import copy
 import json
-import os
+import threading
+import time
 import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lsdl.grading.intake import Notebook, grade_id
-from lsdl.grading.nbgrader_course import open_course, reason
+from lsdl.course import course_root
+from lsdl.grading import GradingError, jail
+from lsdl.grading.intake import Notebook
+from lsdl.grading.nbgrader_course import open_course, read_config, reason
+from lsdl.grading.zygote import Zygote
 
-TIMEOUT = "CellTimeoutError"  # what nbgrader writes into a cell that it stopped
-# nbgrader's own argument, and no remark of every kernel about how it talks to its parent.
-KERNEL_ARGUMENTS = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.log_level=40"]
+TOTAL_CELLS = 15  # a whole notebook may run as long as this many cells at their limit
+DEFAULT_CELL_SECONDS = 30.0  # nbgrader's own
 
 
 @dataclass
@@ -26,10 +35,11 @@ class Verdict:
     """What running one notebook gave.
 
     Attributes:
-        points: of every graded cell by its grade_id; None while a person has to grade it.
+        points: of every graded cell by its grade_id; None while a person has to grade it. With a `failure` the cells
+            judged before it keep their points, the others have 0; empty if nothing could be run at all.
         messages: why a cell lost points.
-        failure: None, or a sentence that says why there are no points at all.
-        timed_out: a cell reached the time limit (the others still count).
+        failure: None, or a sentence that says why the notebook did not run to its end.
+        timed_out: a cell, or the whole notebook, reached its time limit.
     """
 
     points: dict[str, float | None] = field(default_factory=dict)
@@ -38,75 +48,185 @@ class Verdict:
     timed_out: bool = False
 
 
-class Autograder:
-    """Runs the notebooks of one week.
+@dataclass(frozen=True)
+class Job:
+    """One submission, all that a worker needs.
+
+    Attributes:
+        week: the week's folder in the course's repository.
+        notebook: the mended notebook, what `intake.mend` returned.
+    """
+
+    week: Path
+    student: str
+    notebook: Notebook
+
+
+@dataclass
+class Result:
+    """What a worker gives back.
+
+    Attributes:
+        executed: the notebook with outputs; after each graded cell the judge's verdict as nbgrader reads it.
+        unsafe: the sandbox was not whole.
+        seconds: wall time from the job's start to its verdict.
+    """
+
+    student: str
+    executed: Notebook
+    verdict: Verdict
+    unsafe: bool = False
+    seconds: float = 0.0
+
+
+_zygotes: dict[tuple[Path, bool], Zygote] = {}
+_zygotes_lock = threading.Lock()
+
+
+def run_job(job: Job, *, unsafe: bool = False) -> Result:
+    """Run and judge one submission. The first call for a week starts a warm process, which later calls share.
+
+    Never raises because of what a student wrote, and touches only its own scratch folder.
+
+    Raises:
+        JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
+        GradingError: the process that runs notebooks does not start, or the homework is not what it should be.
+    """
+    if not unsafe:
+        jail.require_whole()
+    start = time.monotonic()
+    for _ in range(2):  # the warm process itself may have been killed, by the machine or its user
+        answer = _zygote(job.week, unsafe).run(_request(job))
+        if answer is not None or _zygote(job.week, unsafe).alive:
+            break
+    partly = bool(jail.missing())
+    if answer is None:
+        verdict = Verdict(failure="The process that ran the notebook died: grade this submission again, alone.")
+        return Result(job.student, job.notebook, verdict, partly, time.monotonic() - start)
+    return Result(job.student, answer["executed"], Verdict(**answer["verdict"]), partly, time.monotonic() - start)
+
+
+def _zygote(week: Path, unsafe: bool) -> Zygote:
+    with _zygotes_lock:
+        known = _zygotes.get((week, unsafe))
+        if known is None or not known.alive:
+            if known is not None:
+                known.close()
+            _zygotes[week, unsafe] = known = Zygote(week, partly=unsafe)
+        return known
+
+
+def _close_zygote(week: Path, unsafe: bool) -> None:
+    with _zygotes_lock:
+        known = _zygotes.pop((week, unsafe), None)
+    if known is not None:
+        known.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    for week, unsafe in list(_zygotes):
+        _close_zygote(week, unsafe)
+
+
+def _request(job: Job) -> dict[str, Any]:
+    """What `execute.Request` is made of."""
+    root = course_root(job.week)
+    config = root / "gradebook" / "nbgrader_config.py"
+    seconds = _cell_seconds(root, config.stat().st_mtime_ns)
+    return {
+        "week": str(job.week),
+        "hidden": str(root / "gradebook" / "references" / f"{job.week.name}.safetensors"),
+        "notebook": job.notebook,
+        "cell_seconds": seconds,
+        "total_seconds": TOTAL_CELLS * seconds,
+    }
+
+
+@lru_cache(maxsize=4)
+def _cell_seconds(root: Path, _modified: int) -> float:
+    """The time limit of a cell in nbgrader_config.py: one limit for both ways of grading."""
+    return float(read_config(root).Execute.get("timeout", DEFAULT_CELL_SECONDS))
+
+
+class Workers:
+    """Warm local processes that run submissions, `jobs` at once; a context manager.
+
+    Raises:
+        JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
+    """
+
+    def __init__(self, week: Path, jobs: int, *, unsafe: bool = False) -> None:
+        if not unsafe:
+            jail.require_whole()
+        self.week, self.jobs, self.unsafe = week, max(jobs, 1), unsafe
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _close_zygote(self.week, self.unsafe)
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+        """Results in the order in which they finish; a worker that died is a Result with `verdict.failure`.
+
+        Raises:
+            GradingError: the process that runs notebooks does not start.
+        """
+        # Each thread waits for one process that does the work.
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="submission") as pool:
+            futures = [pool.submit(run_job, job, unsafe=self.unsafe) for job in jobs]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Recorder:
+    """The one writer of nbgrader's gradebook.
 
     Args:
         root: the course's repository; gradebook/nbgrader_config.py says where things go.
         week: the name of the week; its release must be in the gradebook.
+
+    Attributes:
+        api: nbgrader's API, for whoever reads the gradebook.
     """
 
     def __init__(self, root: Path, week: str) -> None:
-        self.root = root
-        self.week = week
+        from nbgrader.converters import Autograde
+        from nbgrader.preprocessors import ClearOutput, Execute
+
+        self.root, self.week = root, week
         # What is graded lies beside what was handed in: nothing under submitted/ is ever written.
         self.intake = root / "gradebook" / "intake"
-        settings = {
-            "CourseDirectory": {"submitted_directory": str(self.intake)},
-            "Execute": {"extra_arguments": KERNEL_ARGUMENTS},
+        given = read_config(root).Autograde
+        steps = {
+            name: [step for step in given.get(name, getattr(Autograde, name).default()) if step not in without]
+            for name, without in (("sanitize_preprocessors", [ClearOutput]), ("autograde_preprocessors", [Execute]))
         }
-        self.api = open_course(root, settings)
+        self.api = open_course(root, {"CourseDirectory": {"submitted_directory": str(self.intake)}, "Autograde": steps})
 
-    def grade(self, student: str, notebook: Notebook) -> Verdict:
-        """Run one mended notebook, enter its points into nbgrader's gradebook, and return them.
+    def record(self, result: Result) -> None:
+        """Enter the executed notebook and its scores; a second call with the same result changes nothing.
 
-        Never raises because of what a student wrote: then `failure` says what happened.
+        A call that was cut off at any point is made good by the next; marks that people gave stay.
+
+        Raises:
+            GradingError: nbgrader refused the notebook.
+            OSError: it could not be written.
         """
-        folder = self.intake / student / self.week
+        from lsdl.grading.judge import fail_all
+
+        notebook = copy.deepcopy(result.executed)
+        if not result.verdict.points:  # without a verdict nbgrader would give all points
+            fail_all(notebook, result.verdict.failure or "The notebook was not run.")
+        folder = self.intake / result.student / self.week
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "homework.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # nbgrader's own, about its database sessions and repeated cell ids
-                result = self.api.autograde(self.week, student, force=True, create=True)
-        except Exception as error:  # nbgrader lets some errors of a damaged notebook through
-            return Verdict(failure=f"nbgrader stopped: {type(error).__name__}: {error}")
-        if not result["success"]:
-            why = reason(result)
-            died = "DeadKernelError" in result.get("log", "") + result.get("error", "")
-            return Verdict(failure="The notebook ended its own kernel (memory, or a call of exit)." if died else why)
-        autograded = self.root / "gradebook" / "autograded" / student / self.week / "homework.ipynb"
-        return self._verdict(student, json.loads(autograded.read_text(encoding="utf-8")))
-
-    def _verdict(self, student: str, executed: Notebook) -> Verdict:
-        outputs = {grade_id(cell): cell.get("outputs", []) for cell in executed["cells"]}
-        everything = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
-        verdict = Verdict(timed_out=any(output.get("ename") == TIMEOUT for output in everything))
-        with self.api.gradebook as gradebook:
-            for grade in gradebook.find_submission_notebook("homework", self.week, student).grades:
-                points = grade.auto_score if grade.manual_score is None else grade.manual_score
-                verdict.points[grade.name] = points
-                if points is not None and points < grade.max_score:
-                    message = explain(outputs.get(grade.name, []), self.api.config.Execute.timeout)
-                    verdict.messages[grade.name] = message
-        return verdict
-
-
-def explain(outputs: list[dict[str, Any]], timeout: float) -> str:
-    """Why a graded cell lost points: the check's own words, or the exception, or what nbgrader minds."""
-    # A cell at its limit also shows the KeyboardInterrupt that ended it.
-    if any(output.get("ename") == TIMEOUT for output in outputs):
-        return f"The cell ran longer than {timeout:g} s."
-    for output in outputs:
-        if output.get("output_type") == "error":
-            name, value = output.get("ename", "error"), output.get("evalue", "")
-            if name == "NotImplementedError" and not value:
-                return "The answer was left empty (NotImplementedError)."
-            return value if name == "AssertionError" and value else f"{name}: {value}" if value else name
-    for output in outputs:
-        if output.get("output_type") == "stream" and output.get("name") == "stderr":
-            text = output.get("text", "")
-            text = "".join(text) if isinstance(text, list) else text
-            return f"The cell wrote to stderr, which costs its points: {text.strip()[-200:]}"
-    return ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nbgrader's own, about its database sessions and repeated cell ids
+            done = self.api.autograde(self.week, result.student, force=True, create=True)
+        if not done["success"]:
+            raise GradingError(f"nbgrader did not take the notebook of {result.student}: {reason(done)}")

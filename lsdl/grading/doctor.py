@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from lsdl.course import CourseError, course_root, find_weeks
 from lsdl.grading import GradingError
-from lsdl.grading.intake import BadNotebook, Submission, grade_id, mend, parse, read_bytes
+from lsdl.grading.collect import Submission, read_bytes
+from lsdl.grading.intake import BadNotebook, grade_id, mend, parse
+from lsdl.grading.jail import capabilities, missing
 from lsdl.grading.release import release
 
 FREE_GB = 2
@@ -49,6 +52,7 @@ def examine_machine(root: Path | None = None) -> list[Diagnosis]:
         found.append(Diagnosis("note", line))
     else:
         found.append(Diagnosis("ok", f"threads: OMP_NUM_THREADS={threads or 'unset'} on {os.cpu_count()} cores"))
+    found += _sandbox()
     if not (root / "gradebook" / "nbgrader_config.py").is_file():
         line = "gradebook/nbgrader_config.py is missing: restore it from the repository."
         found.append(Diagnosis("problem", line))
@@ -61,12 +65,23 @@ def examine_notebook(path: Path, root: Path | None = None) -> list[Diagnosis]:
     Args:
         path: a student's notebook, only read.
         root: the repository (default: `course_root()`).
+
+    Raises:
+        FileNotFoundError: there is no such file.
     """
     path = path.absolute()
+    if not path.exists() and not path.is_symlink():
+        raise FileNotFoundError(f"{path} does not exist: give the path of a notebook.")
     try:
-        notebook = parse(read_bytes(Submission("student", path), path.parent))
+        data = read_bytes(Submission("student", path), path.parent)
+        notebook = parse(data)
     except BadNotebook as error:
         return [Diagnosis("problem", str(error))]
+    old = json.loads(data.decode("utf-8-sig")).get("nbformat_minor")
+    notes = []
+    if old in range(5):
+        line = f"The notebook has the old format 4.{old}: open it in a newer Jupyter and save it (`lsdl grade` does this itself)."
+        notes.append(Diagnosis("note", line))
     names = {grade_id(cell) for cell in notebook["cells"]} - {None}
     ids = {cell.get("id") for cell in notebook["cells"]} - {None}
 
@@ -85,9 +100,19 @@ def examine_notebook(path: Path, root: Path | None = None) -> list[Diagnosis]:
         except (GradingError, BadNotebook) as error:
             return [Diagnosis("problem", str(error))]
     if not findings:
-        return [Diagnosis("ok", f"{path.name}: a complete homework of {week.name}")]
-    by = "`lsdl grade` does this itself"
-    return [Diagnosis("problem", f"{finding.problem}; {finding.remedy} ({by}).") for finding in findings]
+        return [*notes, Diagnosis("ok", f"{path.name}: a complete homework of {week.name}")]
+    by = "`lsdl grade` does this itself; or copy the cell from a fresh homework"
+    return notes + [Diagnosis("problem", f"{finding.problem}; {finding.remedy} ({by}).") for finding in findings]
+
+
+def _sandbox() -> list[Diagnosis]:
+    """What this machine can enforce on a student's code; a missing protection is a problem, as grading refuses to run."""
+    found = []
+    for name, value in capabilities().items():
+        shown = value if isinstance(value, str) else "yes" if value else "not here"
+        found.append(Diagnosis("ok" if value else "note", f"sandbox, {name}: {shown}"))
+    mend = "Grade on another machine, or with --unsafe only a class that you trust."
+    return found + [Diagnosis("problem", f"sandbox: {sentence} {mend}") for sentence in missing()]
 
 
 def _python() -> Diagnosis:

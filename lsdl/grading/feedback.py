@@ -1,24 +1,233 @@
-"""What nbgrader's feedback must not show a student: the text of a hidden test, also where a traceback quotes it."""
+"""What a student gets back, and what of a student's notebook may reach a browser.
+
+nbgrader makes the pages; its templates put Markdown and outputs into them as they are. Three parts mend that, all set in
+gradebook/nbgrader_config.py, so that formgrader and nbgrader's own commands have them, too:
+
+- `SafeOutputs`, `safe_markdown`, `clean_html`: no script, no foreign frame or picture, no path of this machine.
+- `HideHiddenTests` (feedback only): of a hidden check the text, its values and its message are left out. A student reads the
+  hint of a well-known mistake, or that a hidden check failed. In a cell with hidden tests nothing else that the student's code
+  printed is shown either, as it may hold the hidden inputs.
+"""
 
 from __future__ import annotations
 
+import ast
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
+import bleach
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 from nbgrader.preprocessors import ClearHiddenTests
+from nbgrader.utils import is_grade, is_solution
+
+from lsdl.course import course_root
+from lsdl.grading import GradingError
+from lsdl.grading.nbgrader_course import open_course, reason
+
+A_HIDDEN_CHECK = "A hidden check of this cell failed: it calls your code with other inputs than the visible ones."
+TAGS = {
+    *bleach.ALLOWED_TAGS,
+    *(
+        "br",
+        "dd",
+        "del",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "img",
+        "ins",
+        "p",
+        "pre",
+    ),
+    *("s", "span", "sub", "summary", "sup", "caption", "table", "tbody", "td", "tfoot", "th", "thead", "tr"),
+}
+PICTURE = re.compile(r"data:image/(?:png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
+BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
+JUDGED = "a hidden check: "
+OWN_WORDS = {
+    "CellTimeoutError": "The cell ran longer than its time limit.",
+    "DeadKernelError": "The notebook ended before this cell.",
+    "NotImplementedError": "The answer was left empty (NotImplementedError).",
+}
+CHECK_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)+): ")
+
+
+def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
+    """Write the feedback pages of a week by nbgrader, gradebook/feedback/STUDENT/WEEK/homework.html.
+
+    Args:
+        week: the week's folder.
+        students: only these (default: all that were graded).
+
+    Returns:
+        The pages, sorted.
+
+    Raises:
+        GradingError: nobody was graded, somebody was not, or nbgrader could not write a page.
+    """
+    root = course_root(week)
+    api = open_course(root)
+    graded = root / "gradebook" / "autograded"
+    names = sorted(path.parts[-3] for path in graded.glob(f"*/{week.name}/homework.ipynb"))
+    if not names or set(students) - set(names):
+        who = ", ".join(sorted(set(students) - set(names))) or "Nobody"
+        raise GradingError(f"{who}: no graded homework of {week.name}; run `lsdl grade {week.name}` first.")
+    pages, refused = [], []
+    for student in [name for name in names if not students or name in students]:
+        result = api.generate_feedback(week.name, student, force=True)
+        if result["success"]:
+            pages.append(root / "gradebook" / "feedback" / student / week.name / "homework.html")
+        else:
+            refused.append(f"{student} ({reason(result)})")
+    if refused:
+        raise GradingError(f"{len(pages)} pages were written; nbgrader could not write those of {', '.join(refused)}.")
+    return pages
 
 
 class HideHiddenTests(ClearHiddenTests):
-    """nbgrader's own preprocessor, which clears the source only; used by gradebook/nbgrader_config.py."""
+    """nbgrader's own preprocessor clears the source only; this one also what a hidden test left in the outputs."""
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: dict[str, Any], cell_index: int
     ) -> tuple[NotebookNode, dict[str, Any]]:
-        """Take the hidden test out of a cell; of an error in such a cell keep the message, without the code."""
-        hidden = self.begin_test_delimeter in cell.source
+        """Take the hidden tests out of a cell, with all that they said or made the student's code say."""
+        if not is_grade(cell) or is_solution(cell):
+            return cell, resources  # a student may write the marks of hidden tests, which nbgrader would refuse
+        source = cell.source
         cell, resources = super().preprocess_cell(cell, resources, cell_index)
-        if hidden:
-            for output in cell.get("outputs", []):
-                if output.output_type == "error":
-                    output.traceback = [f"{output.ename}: {output.evalue}"]
+        if self.begin_test_delimeter in source and cell.cell_type == "code":
+            visible = check_names(cell.source)
+            told = [for_student(text, source, visible) for text in _verdicts(cell.get("outputs", []))]
+            cell.outputs = [
+                new_output("stream", name="stdout", text=f"{text}\n") for text in dict.fromkeys(filter(None, told))
+            ]
         return cell, resources
+
+
+def for_student(text: str, source: str, visible: Collection[str]) -> str:
+    """What a student may read of the message of a graded cell that has hidden tests.
+
+    Args:
+        text: an error, "Type: message", or a verdict, "name of the check: explanation".
+        source: the cell as the instructor has it, hidden tests included.
+        visible: the names of its visible checks.
+    """
+    kind, _, message = text.partition(": ")
+    message = message.strip()
+    if kind == "AssertionError" and message and message in source:
+        return message  # the instructor's own words in a plain assert
+    said = message if kind == "AssertionError" else text
+    if kind in OWN_WORDS:
+        return OWN_WORDS[kind]
+    if said.startswith(JUDGED):
+        return f"A hidden check: {said.removeprefix(JUDGED)}"  # the judge's words, with a hint but no expected value
+    named = CHECK_NAME.match(said)
+    if named and named["name"] in visible:
+        return said
+    if named and named["name"] in check_names(source):
+        hint = said[named.end() :].rpartition("\n")[0]  # hints stand above the values, which are the last line
+        return f"{hint}\n{A_HIDDEN_CHECK}" if hint else A_HIDDEN_CHECK
+    if kind == "AssertionError":
+        return A_HIDDEN_CHECK
+    if re.fullmatch(r"\w+(Error|Exception|Interrupt|Exit|Iteration)", kind):
+        return (
+            f"{kind} was raised in this cell. If it passes on your machine, it was in a hidden check: try other inputs."
+        )
+    return ""
+
+
+def check_names(source: str) -> set[str]:
+    """The names of the checks that a cell calls."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return set()
+    return {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
+        if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
+    }
+
+
+def _verdicts(outputs: list[NotebookNode]) -> list[str]:
+    return [f"{output.ename}: {output.evalue}" for output in outputs if output.output_type == "error"]
+
+
+class SafeOutputs(Preprocessor):
+    """Leaves of an output what a browser may show: text, checked pictures, and HTML that is cleaned when it is rendered."""
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: dict[str, Any], cell_index: int
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        """Drop scripts, vector graphics, widgets and whatever claims to be a picture; shorten paths."""
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = without_paths(output.text)
+            elif output.output_type == "error":
+                output.ename, output.evalue = without_paths(output.ename), without_paths(output.evalue)
+                output.traceback = [without_paths(line) for line in output.traceback]
+            else:
+                output.metadata = NotebookNode()
+                output.data = NotebookNode({kind: data for kind, data in map(_safe_data, output.data.items()) if data})
+        return cell, resources
+
+
+def _safe_data(item: tuple[str, Any]) -> tuple[str, str]:
+    kind, data = item
+    text = "".join(data) if isinstance(data, list) else data
+    if not isinstance(text, str):
+        return kind, ""
+    if kind in ("image/png", "image/jpeg"):
+        return kind, text if BASE64.fullmatch(text) else ""
+    return kind, without_paths(text) if kind in ("text/plain", "text/html") else ""
+
+
+def without_paths(text: str) -> str:
+    """The text with absolute paths of this machine cut to their last part; addresses of the web stay."""
+    return _machine_paths().sub(lambda match: "…/" + match[0].rstrip("/").rpartition("/")[2], text)
+
+
+def _machine_paths() -> re.Pattern[str]:
+    tops = "|".join(re.escape(name) for name in sorted(os.listdir("/"), key=len, reverse=True) if name != "")
+    return re.compile(rf"(?<![\w:/.…])/(?:{tops or 'home'})(?:/[^\s/'\"<>:,;)\]]+)+/?")
+
+
+@pass_context
+def safe_markdown(context: Context, source: str) -> str:
+    """nbconvert's filter `markdown2html` for text of strangers."""
+    cell = context.get("cell", {})
+    # MathJax makes links of \href{javascript:...}.
+    source = re.sub(r"(?i)javascript\s*:", "javascript :", without_paths(source))
+    renderer = IPythonRenderer(escape=False, attachments=cell.get("attachments", {}))
+    return clean_html(MarkdownWithMath(renderer=renderer).render(source))
+
+
+def clean_html(element: str | bytes) -> str:
+    """nbconvert's filter of that name, which knows more tags, and pictures that are part of the page."""
+    text = element.decode() if isinstance(element, bytes) else str(element)
+    return bleach.clean(text, tags=TAGS, attributes=_allowed, protocols={"http", "https", "mailto", "data"})
+
+
+def _allowed(tag: str, name: str, value: str) -> bool:
+    if name == "src":
+        return tag == "img" and PICTURE.fullmatch(value) is not None
+    if name == "href":
+        return tag == "a" and not value.strip().lower().startswith("data:")
+    return name in ("alt", "class", "colspan", "id", "open", "rowspan", "start", "title")

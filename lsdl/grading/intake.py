@@ -1,38 +1,26 @@
-"""What students handed in: find it, read its bytes, say what is wrong with it, and mend what can be mended safely.
+"""A notebook that a stranger handed in: read as data, said what is wrong with it, and mended where that is safe.
 
-A submission is data from a stranger: only the bytes of one notebook are read, no link is followed, nothing is written.
-Mending means that the notebook's skeleton comes from the release: a cell that tests is the release's own, so a repair
-can change neither an answer nor a test. Students damage notebooks by splitting a cell in two (both halves keep
-its name), deleting a test, or editing with a tool that drops metadata; nbgrader then fails the whole notebook, or gives
-a silent 0.
+Mending means that the notebook's skeleton comes from the release: a cell that tests is the release's own, so a repair can
+change neither an answer nor a test. Students damage notebooks by splitting a cell in two (both halves keep its name),
+deleting a test, or editing with a tool that drops metadata; nbgrader then fails the whole notebook, or gives a silent 0.
+Whose notebook it is and where it lies: collect.py.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import os
 import re
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-MAX_BYTES = 20 * 2**20
-# nbgrader reads a student's name as part of a glob and of a format string.
-STUDENT_NAME = re.compile(r"\w[\w .,@+'-]*")
 HIDDEN_TESTS = re.compile(r"^[^\n]*### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS.*?$\n?", re.DOTALL | re.MULTILINE)
+MAX_CELLS = 5_000
+CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+PICTURES = ("image/png", "image/jpeg", "image/gif")
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Submission:
-    """One student's entry: `path` is None where nothing was handed in."""
-
-    student: str
-    path: Path | None
 
 
 class BadNotebook(ValueError):
@@ -51,59 +39,10 @@ class Finding:
         return f"{self.problem}: {self.remedy}"
 
 
-def find_submissions(folder: Path, week: str) -> list[Submission]:
-    """The submissions of one week in a folder, sorted by student; who handed in nothing has `path=None`.
-
-    Two forms are understood: nbgrader's `folder/STUDENT/WEEK/homework.ipynb` and the flat `folder/STUDENT.ipynb`.
-
-    Raises:
-        FileNotFoundError: `folder` is not a folder.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder: give the folder that holds STUDENT/{week}/homework.ipynb.")
-    found: dict[str, Submission] = {}
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.suffix == ".ipynb":
-            found.setdefault(entry.stem, Submission(entry.stem, entry))
-        elif entry.is_symlink() or entry.is_dir():
-            path = entry / week / "homework.ipynb"
-            present = entry.is_symlink() or path.parent.is_symlink() or path.is_symlink() or path.exists()
-            found[entry.name] = Submission(entry.name, path if present else None)
-    return [found[student] for student in sorted(found)]
-
-
-def read_bytes(submission: Submission, folder: Path) -> bytes:
-    """The bytes of the notebook a student handed in.
-
-    Raises:
-        BadNotebook: nothing there, a link, not an ordinary file, too large, or a name nbgrader cannot use.
-    """
-    if not STUDENT_NAME.fullmatch(submission.student):
-        raise BadNotebook(f"The name {submission.student!r} has characters nbgrader cannot use: rename the submission.")
-    if submission.path is None:
-        raise BadNotebook("Nothing was handed in.")
-    parts = submission.path.relative_to(folder).parts
-    if any(folder.joinpath(*parts[: n + 1]).is_symlink() for n in range(len(parts))):
-        raise BadNotebook("The submission is a link, which is never followed: ask for the file itself.")
-    # O_NONBLOCK: opening a named pipe must not wait for a writer.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(submission.path, flags)
-    except OSError as error:
-        raise BadNotebook(f"The notebook cannot be read ({error.strerror}): ask for it again.") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BadNotebook("homework.ipynb is not an ordinary file: ask for the notebook itself.")
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise BadNotebook(f"The notebook is larger than {MAX_BYTES >> 20} MB: clear its outputs and hand it in again.")
-    return data
-
-
 def parse(data: bytes) -> Notebook:
-    """A notebook from its bytes, with every cell's source as one string.
+    """A notebook from its bytes: the newest format, every source one string, nothing else of a cell than grading needs.
+
+    Outputs, attachments that are no pictures and foreign metadata are dropped: only what the student wrote goes on.
 
     Raises:
         BadNotebook: not UTF-8, not JSON, not a notebook, or of a format before 4.
@@ -112,7 +51,7 @@ def parse(data: bytes) -> Notebook:
         notebook = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise BadNotebook("The file is not UTF-8 text: hand in the .ipynb file as Jupyter saved it.") from None
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise BadNotebook("The file is not JSON: hand in the .ipynb file as Jupyter saved it.") from None
     if isinstance(notebook, dict) and isinstance(notebook.get("worksheets"), list):
         raise BadNotebook("The notebook has the format of 2014: open it in Jupyter, save it, and hand it in again.")
@@ -121,12 +60,72 @@ def parse(data: bytes) -> Notebook:
         raise BadNotebook("The file is JSON but not a notebook: hand in the .ipynb file as Jupyter saved it.")
     if not cells:
         raise BadNotebook("The notebook has no cells: hand in the notebook that holds the answers.")
-    for cell in cells:
-        if isinstance(cell["source"], list):
-            cell["source"] = "".join(cell["source"])
-        if not isinstance(cell.get("metadata"), dict):
-            cell["metadata"] = {}
-    return notebook
+    if len(cells) > MAX_CELLS:
+        raise BadNotebook(f"The notebook has over {MAX_CELLS} cells: ask for the one that holds the answers.")
+    minor = notebook.get("nbformat_minor")
+    plain = {
+        "nbformat": 4,
+        "nbformat_minor": minor if type(minor) is int and 0 <= minor <= 5 else 5,
+        "metadata": {},
+        "cells": [_plain_cell(cell) for cell in cells],
+    }
+    about = notebook["metadata"] if isinstance(notebook.get("metadata"), dict) else {}
+    kernel = _texts(about["kernelspec"]) if isinstance(about.get("kernelspec"), dict) else {}
+    if {"name", "display_name"} <= kernel.keys():
+        plain["metadata"]["kernelspec"] = kernel
+    if plain["nbformat_minor"] < 5:
+        from nbformat import from_dict
+        from nbformat.v4 import upgrade
+
+        old = plain["nbformat_minor"]
+        plain = json.loads(json.dumps(upgrade(from_dict(plain), from_version=4, from_minor=old)))
+        for index, cell in enumerate(plain["cells"]):
+            cell["id"] = f"cell-{index}"  # nbformat draws them at random; the same bytes must give the same notebook
+    _make_ids_valid(plain["cells"])
+    return plain
+
+
+def _plain_cell(cell: Cell) -> Cell:
+    source = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+    metadata = cell.get("metadata") if isinstance(cell.get("metadata"), dict) else {}
+    kept: Cell = {"cell_type": cell["cell_type"], "id": cell.get("id"), "metadata": {}, "source": _encodable(source)}
+    if isinstance(metadata.get("nbgrader"), dict):
+        entry = metadata["nbgrader"].items()
+        plain = {key: value for key, value in entry if value is None or isinstance(value, str | int | float)}
+        kept["metadata"]["nbgrader"] = {key: _encodable(v) if isinstance(v, str) else v for key, v in plain.items()}
+    if isinstance(metadata.get("tags"), list):
+        kept["metadata"]["tags"] = [_encodable(tag) for tag in metadata["tags"] if isinstance(tag, str)]
+    if cell["cell_type"] == "code":
+        kept |= {"execution_count": None, "outputs": []}
+    pictures = cell.get("attachments")
+    if cell["cell_type"] == "markdown" and isinstance(pictures, dict):
+        kept["attachments"] = {
+            _encodable(str(name)): _texts({kind: data for kind, data in bundle.items() if kind in PICTURES})
+            for name, bundle in pictures.items()
+            if isinstance(bundle, dict)
+        }
+    return kept
+
+
+def _texts(table: dict[Any, Any]) -> dict[str, str]:
+    return {str(key): _encodable(value) for key, value in table.items() if isinstance(value, str)}
+
+
+def _encodable(text: str) -> str:
+    """JSON can hold halves of characters, which no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _make_ids_valid(cells: list[Cell]) -> None:
+    seen: set[str] = set()
+    for index, cell in enumerate(cells):
+        name = cell.get("id")
+        if not isinstance(name, str) or not CELL_ID.fullmatch(name) or name in seen:
+            name = f"cell-{index}"
+            while name in seen:
+                name += "-"
+            cell["id"] = name
+        seen.add(name)
 
 
 def notebook_is_wrong(notebook: Any, cells: Any) -> bool:
@@ -172,6 +171,7 @@ def mend(notebook: Notebook, release: Notebook) -> tuple[Notebook, list[Finding]
         BadNotebook: no cell can be recognised, so there is no answer to grade.
     """
     notebook = copy.deepcopy(notebook)
+    notebook["metadata"] = copy.deepcopy(release["metadata"])  # the release says which kernel runs it
     cells: list[Cell] = notebook["cells"]
     known = {grade_id(cell): cell for cell in release["cells"] if grade_id(cell)}
     findings: list[Finding] = []

@@ -12,6 +12,24 @@ from lsdl.grading import GradingError
 
 if TYPE_CHECKING:
     from nbgrader.apps.api import NbGraderAPI
+    from traitlets.config import Config
+
+
+def read_config(root: Path) -> Config:
+    """The settings in gradebook/nbgrader_config.py of the course in `root`.
+
+    Raises:
+        GradingError: nbgrader is not installed, or the file is missing.
+    """
+    file = root / "gradebook" / "nbgrader_config.py"
+    if not file.is_file():
+        raise GradingError(f"{file} is missing: restore it from the repository.")
+    try:
+        import nbgrader.apps.api  # noqa: F401 (the file itself imports it)
+        from traitlets.config.loader import PyFileConfigLoader
+    except ImportError as error:
+        raise GradingError(f"{error.name} is not installed: run pip install -r requirements.txt.") from None
+    return PyFileConfigLoader(file.name, path=str(file.parent)).load_config()
 
 
 def open_course(root: Path, settings: dict[str, dict[str, Any]] | None = None) -> NbGraderAPI:
@@ -24,22 +42,15 @@ def open_course(root: Path, settings: dict[str, dict[str, Any]] | None = None) -
     Raises:
         GradingError: nbgrader is not installed, or the configuration is missing.
     """
-    config_file = root / "gradebook" / "nbgrader_config.py"
-    if not config_file.is_file():
-        raise GradingError(f"{config_file} is missing: restore it from the repository.")
-    try:
-        from nbgrader.apps.api import NbGraderAPI
-        from traitlets.config import Config
-        from traitlets.config.loader import PyFileConfigLoader
-    except ImportError as error:
-        raise GradingError(f"{error.name} is not installed: run pip install -r requirements.txt.") from None
+    config = read_config(root)
+    from nbgrader.apps.api import NbGraderAPI
+    from traitlets.config import Config
 
     # nbgrader starts `alembic` by name when it makes a database; it lies beside this Python also without activation.
     scripts = str(Path(sys.executable).parent)
     if scripts not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = scripts + os.pathsep + os.environ.get("PATH", "")
 
-    config = PyFileConfigLoader(config_file.name, path=str(config_file.parent)).load_config()
     config.merge(Config(settings or {}))
     # Its log is captured call by call; what is left are remarks about an exchange folder that nobody uses here.
     logging.getLogger("traitlets").propagate = False

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import fmean
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,9 +23,41 @@ def show_progress(console: Console) -> Callable[[Row, int, int], None]:
 
     def progress(row: Row, number: int, total: int) -> None:
         line = f"[{number}/{total}] {row.student}: {row.status}, {row.points:g} of {row.max_points:g} points"
+        line += ", from an earlier run" if row.resumed else ""
         console.print(line, markup=False, highlight=False)
 
     return progress
+
+
+@contextmanager
+def live_progress(console: Console, week: str) -> Iterator[Callable[[Row, int, int], None]]:
+    """Like `show_progress`, with a bar and the time left below the lines where `console` is a terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    say = show_progress(console)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(week, total=None)
+
+        def progress(row: Row, number: int, total: int) -> None:
+            say(row, number, total)
+            bar.update(task, completed=number, total=total)
+
+        yield progress
+
+
+def summary(report: Report) -> str:
+    """One line: how many submissions have which status, how many a person has to look at, and the mean."""
+    counts = Counter(row.status for row in report.rows)
+    words = [f"{counts[status]} {status}" for status in STYLE if counts[status]]
+    waiting = sum(row.needs_a_person for row in report.rows)
+    handed_in = [row for row in report.rows if row.status != "missing"]
+    mean = f"; mean {fmean(row.points for row in handed_in):.2f} of {handed_in[0].max_points:g}" if handed_in else ""
+    return f"{len(report.rows)} students: {', '.join(words) or 'none'}; {waiting} need a person{mean}."
 
 
 def score_table(report: Report, console: Console) -> None:
@@ -46,5 +82,6 @@ def score_table(report: Report, console: Console) -> None:
         for name, mark in lost.items():
             console.print(Text(f"  {name} ({mark.points or 0:g} of {mark.max_points:g})"))
             console.print(Padding(Text(mark.message), (0, 0, 0, 4)))
+    console.print(Text(summary(report), "bold"))
     for warning in report.warnings:
         console.print(Text(f"warning: {warning}", "yellow"))

@@ -1,16 +1,36 @@
-"""Grading by stock nbgrader: what a class hands in, and what goes wrong with it."""
+"""Grading a class: rows, reasons, the journal, the gradebook, a cluster."""
 
 from __future__ import annotations
 
+import errno
+import importlib.util
+import io
 import json
 import os
+import sys
+import zipfile
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from lsdl.grading.grade import Report, Row, grade
+from lsdl.grading import GradingError, jail
+from lsdl.grading import grade as module
+from lsdl.grading.autograder import Result, Verdict
+from lsdl.grading.grade import CellMark, Report, Row
+from lsdl.grading.html_report import distribution, html_page
+from lsdl.grading.journal import Journal
+from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
+from lsdl.grading.report import score_table
+
+UNSAFE = bool(jail.missing())  # where the sandbox cannot be whole, the rest can still be tested
+
+
+def grade(week: Path, submissions: Path | None = None, **options: object) -> Report:
+    return module.grade(week, submissions, **({"unsafe": UNSAFE} | options))
 
 
 def cell(notebook: dict, name: str) -> dict:
@@ -42,13 +62,14 @@ def test_a_class(week: Path, submit: Callable[..., Path], tmp_path: Path) -> Non
     report = grade(week, folder, progress=lambda row, number, total: seen.append(f"{row.student} {number}/{total}"))
     table = rows(report)
 
-    assert seen[0] == "ada 1/8" and seen[-1] == "zed 8/8"
+    assert sorted(line.split()[0] for line in seen) == sorted(table)
+    assert [line.split()[1] for line in seen] == [f"{number}/8" for number in range(1, 9)]
     statuses = {student: (row.status, row.points) for student, row in table.items()}
     assert statuses == {
         "ada": ("ok", 4),
         "bob": ("ok", 1),
         "eve": ("repaired", 4),
-        "gus": ("failed", 0),
+        "gus": ("failed", 3),  # what was judged before the kernel ended counts
         "max": ("ok", 3),
         "nil": ("missing", 0),
         "odd": ("failed", 0),
@@ -124,3 +145,192 @@ def test_enrolled_students_without_a_submission_have_a_row(week: Path, submit: C
 def test_a_folder_that_is_not_there(week: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is not a folder: give the folder"):
         grade(week, week.parent / "nowhere")
+
+
+def test_only_what_is_not_finished_runs_again(
+    week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+    run = module.Workers.run
+    monkeypatch.setattr(
+        module.Workers, "run", lambda self, jobs: run(self, [ran.append(job.student) or job for job in jobs])
+    )
+
+    def grades(**options: object) -> tuple[list[str], dict[str, dict]]:
+        ran.clear()
+        report = grade(week, folder, **options)
+        return list(ran), {row.student: row.as_json() for row in report.rows}
+
+    submit("ada")
+    folder = submit("bob", set_source("double", "def double(x):\n    return 0"))
+    assert grades(students=["bob"])[0] == ["bob"]
+    assert grades()[0] == ["ada"]
+    names, first = grades()
+    assert names == [] and {row.resumed for row in grade(week, folder).rows} == {True}
+    submit("cid", set_source("square", "def square(x):\n    return 0"))
+    (folder / "bob" / week.name / "homework.ipynb").write_bytes(
+        (folder / "ada" / week.name / "homework.ipynb").read_bytes()
+    )
+    names, second = grades()
+    assert names == ["bob", "cid"]  # a new attempt and a new student
+    assert second["ada"] == first["ada"] and second["bob"]["points"] == 4
+    assert grades(regrade=True) == (["ada", "bob", "cid"], second)
+    assert grades(students=["ada"], regrade=True)[0] == ["ada"]
+
+    (week / "helpers.py").write_text("ANSWER = 43\n")
+    assert grades()[0] == ["ada", "bob", "cid"]  # what the kernel sees has changed
+    (week.parent / "gradebook" / "gradebook.db").rename(tmp_path / "old.db")
+    assert grades()[0] == ["ada", "bob", "cid"]  # the journal alone is no mark
+    with pytest.raises(GradingError, match="Nobody is called eve; there is ada, bob, cid"):
+        grade(week, folder, students=["eve"])
+
+
+def test_a_half_written_journal_loses_one_line_only(tmp_path: Path) -> None:
+    path = tmp_path / "journal" / "week.jsonl"
+    results = [Result(name, {}, Verdict({"a": 1.5, "b": None}, {"a": "why"}), False, 1.0) for name in ("ada", "bob")]
+    Journal(path).add("1", results[0])
+    path.write_bytes(path.read_bytes() + b'\n{"key": "2", "stud')
+    Journal(path).add("3", results[1])
+    again = Journal(path)
+    assert (again.find("1"), again.find("2"), again.find("3")) == (results[0], None, results[1])
+
+
+def test_attempts_names_and_times_are_said(week: Path, submit: Callable[..., Path]) -> None:
+    solved = (submit("ada") / "ada" / week.name / "homework.ipynb").read_bytes()
+    folder = week.parent / "lms"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "submissions.zip", "w") as file:
+        file.writestr("lovelaceada_LATE_12_850_homework.ipynb", "{")
+        file.writestr("lovelaceada_LATE_12_900_homework-1.ipynb", solved)
+    (folder / "a*b").mkdir()
+    (folder / "a*b" / week.name).mkdir()
+    (folder / "a*b" / week.name / "homework.ipynb").write_bytes(solved)
+    (folder / "a*b" / week.name / "timestamp.txt").write_text("2026-10-01 10:00:00 UTC")
+    star, ada = grade(week, folder).rows
+    assert (ada.student, ada.status, ada.points) == ("lovelaceada_12", "ok", 4)
+    assert ada.older == ("submissions.zip/lovelaceada_LATE_12_850_homework.ipynb",)
+    assert "late" in ada.note and "An older attempt does not count: submissions.zip/lovelaceada" in ada.note
+    assert star.student.startswith("a_b-") and star.points == 4 and "'a*b'" in star.note
+    with open_course(week.parent).gradebook as book:
+        times = {item.student_id: item.timestamp for item in book.assignment_submissions(week.name)}
+    assert times == {"lovelaceada_12": None, star.student: datetime(2026, 10, 1, 10)}
+
+
+def test_manual_points_are_in_the_report(week: Path, submit: Callable[..., Path]) -> None:
+    folder = submit("ada")
+    assert grade(week, folder).rows[0].cells["why"].points is None
+    with open_course(week.parent).gradebook as book:
+        mark = book.find_grade("why", "homework", week.name, "ada")
+        mark.manual_score, mark.needs_manual_grade = 1.5, False
+        book.db.commit()
+    for regrade in (False, True):
+        row = grade(week, folder, regrade=regrade).rows[0]
+        assert (row.cells["why"].points, row.points) == (1.5, 4)
+
+
+def test_a_newer_broken_attempt_says_that_older_marks_stay(week: Path, submit: Callable[..., Path]) -> None:
+    folder = submit("ada")
+    grade(week, folder)
+    (folder / "ada" / week.name / "homework.ipynb").write_text("{")
+    row = grade(week, folder).rows[0]
+    assert row.status == "failed" and "not JSON" in row.note and "still holds the marks of an earlier" in row.note
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "The disk is full: make room and run the same command again",
+        ),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "The disk is full"),
+        (RuntimeError("(sqlite3.OperationalError) database is locked"), "Another program is writing the gradebook"),
+    ],
+)
+def test_trouble_of_the_machine_is_one_sentence(
+    week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def record(self: object, result: object) -> None:
+        raise error
+
+    class OperationalError(RuntimeError):
+        pass
+
+    if isinstance(error, RuntimeError):
+        error = OperationalError(str(error))
+    monkeypatch.setattr(module.Recorder, "record", record)
+    with pytest.raises(GradingError, match=said):
+        grade(week, submit("ada"))
+
+
+def test_what_the_gradebook_refuses_is_a_row(
+    week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit("ada")
+    folder = submit("bob")
+    record = module.Recorder.record
+
+    def refuse_ada(self: module.Recorder, result: Result) -> None:
+        if result.student == "ada":
+            raise ValueError("no such cell")
+        record(self, result)
+
+    monkeypatch.setattr(module.Recorder, "record", refuse_ada)
+    table = rows(grade(week, folder))
+    assert table["ada"].status == "failed" and "The gradebook refused it: ValueError: no such cell" in table["ada"].note
+    assert table["bob"].points == 4
+
+
+def test_a_cluster_gives_the_same_marks(week: Path, submit: Callable[..., Path]) -> None:
+    """Two workers of dask.distributed, each a process of its own."""
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    submit("ada")
+    submit("bob", set_source("double", "def double(x):\n    return abs(2 * x)"))
+    folder = submit("gus", set_source("square", "import os\nos._exit(1)"))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+        there = grade(week, folder, scheduler=cluster.scheduler_address)
+    here = grade(week, folder, regrade=True)
+    assert [row.as_json() for row in there.rows] == [row.as_json() for row in here.rows]
+    assert rows(there)["bob"].points == 1
+
+
+def test_no_scheduler_and_no_dask(week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = submit("ada")
+    if importlib.util.find_spec("distributed"):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+        with pytest.raises(GradingError, match="No dask scheduler answers at tcp://127.0.0.1:9"):
+            grade(week, folder, scheduler="tcp://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(GradingError, match="--scheduler needs dask.distributed: run pip install distributed"):
+        grade(week, folder, scheduler="tcp://127.0.0.1:9")
+
+
+def test_the_page_and_the_terminal(week: Path) -> None:
+    """No grading: what a report looks like, and that nothing of it is markup."""
+    evil = "<script>alert(1)</script>"
+    cells = {"a": CellMark(1, 1), "b": CellMark(0.5, 1, f"[bold]{evil}"), "why": CellMark(None, 2, manual=True)}
+    row = Row(evil, "repaired", 2, 2, 1.5, note=evil, cells=cells, unsafe=True)
+    lost = Row(
+        "bob", "failed", 2, 2, note="The file is not JSON.", cells={n: CellMark(0, 1) for n in ("a", "b", "why")}
+    )
+    fine = Row(
+        "cid", "ok", 2, 2, 2, cells={"a": CellMark(1, 1), "b": CellMark(1, 1), "why": CellMark(2, 2, manual=True)}
+    )
+    report = Report("week97-tiny", [row, lost, fine], ["the demo key is public"], {evil: ["a", "b"]}, "landlock")
+    page = html_page(report)
+    assert "<script" not in page and page.count("&lt;script&gt;") >= 4
+    assert "These need a person (2)" in page and "To grade by hand: why." in page and "(unsafe)" in page
+    assert page.index("The file is not JSON.") < page.index("<h2>Points by task") < page.index("<h2>All students")
+    assert "1 students 0 per cent" in page and "1 students to 75 per cent" in page and "1 students 100 per cent" in page
+    text = io.StringIO()
+    score_table(report, Console(file=text, width=120))
+    assert f"[bold]{evil}" in text.getvalue() and "2 need a person" in text.getvalue()
+    assert report.rows[0].as_json()["unsafe"] is True and "unsafe" not in report.rows[2].as_json()
+
+
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [([0, 0.1, 1, 1.01, 2], [1, 1, 1, 1, 0, 1]), ([], [0] * 6), ([0.5, 1, 1.5, 1.9999], [0, 1, 1, 1, 1, 0])],
+)
+def test_distribution(values: list[float], counts: list[int]) -> None:
+    assert distribution(values, 2) == counts

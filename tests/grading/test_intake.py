@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 
+import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsdl.grading.intake import (
-    BadNotebook,
-    Notebook,
-    Submission,
-    find_submissions,
-    grade_id,
-    mend,
-    parse,
-    read_bytes,
-)
+from lsdl.grading.intake import BadNotebook, Notebook, grade_id, mend, parse
 
 ANSWER, TEST = {"solution": True, "grade": False, "locked": False}, {"solution": False, "grade": True, "locked": True}
 
@@ -197,39 +187,55 @@ def test_any_json_is_read_or_refused(value: object) -> None:
         assert str(error).endswith((".", "?"))
 
 
-def test_both_forms_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "ada" / "week97-tiny").mkdir(parents=True)
-    (tmp_path / "ada" / "week97-tiny" / "homework.ipynb").touch()
-    (tmp_path / "bob").mkdir()
-    (tmp_path / "cid.ipynb").touch()
-    (tmp_path / "marks.csv").touch()
-    (tmp_path / ".git").mkdir()
-    found = find_submissions(tmp_path, "week97-tiny")
-    assert [(entry.student, entry.path is None) for entry in found] == [("ada", False), ("bob", True), ("cid", False)]
+def test_only_what_the_student_wrote_goes_on() -> None:
+    notebook = {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "ir", "display_name": "R", "x": 3}, "widgets": {"x": 1}},
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": "one",
+                "source": ["a = 1\n", "b = '\ud83d'"],
+                "metadata": {"tags": ["x", 1], "nbgrader": {"grade_id": "n", "deep": [[]]}, "papermill": {}},
+                "outputs": [{"output_type": "display_data", "data": {"text/html": "<script>1</script>"}}],
+                "execution_count": 7,
+            },
+            {
+                "cell_type": "markdown",
+                "id": "one",
+                "source": "text",
+                "attachments": {"p": {"image/png": "aGk=", "text/html": "<b>"}},
+            },
+        ],
+    }
+    parsed = parse(json.dumps(notebook).encode())
+    code, text = parsed["cells"]
+    assert parsed["metadata"] == {"kernelspec": {"name": "ir", "display_name": "R"}}
+    assert code == {
+        "cell_type": "code",
+        "id": "one",
+        "source": "a = 1\nb = '?'",
+        "metadata": {"tags": ["x"], "nbgrader": {"grade_id": "n"}},
+        "outputs": [],
+        "execution_count": None,
+    }
+    assert text["attachments"] == {"p": {"image/png": "aGk="}} and text["id"] == "cell-1"
+    nbformat.validate(nbformat.from_dict(parsed))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
-def test_links_pipes_and_odd_names_are_not_read(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.ipynb"
-    secret.write_text("{}")
-    folder = tmp_path / "in"
-    folder.mkdir()
-    (folder / "link.ipynb").symlink_to(secret)
-    (folder / "far").symlink_to(tmp_path, target_is_directory=True)
-    os.mkfifo(folder / "pipe.ipynb")
-    (folder / "a*b.ipynb").write_text("{}")
-    said = {}
-    for entry in find_submissions(folder, "week97-tiny"):
-        with pytest.raises(BadNotebook) as caught:
-            read_bytes(entry, folder)
-        said[entry.student] = str(caught.value)
-    assert "link" in said["link"] and "link" in said["far"]
-    assert "ordinary file" in said["pipe"]
-    assert "rename" in said["a*b"]
+def test_an_old_notebook_is_brought_to_the_newest_format() -> None:
+    old = {"nbformat": 4, "nbformat_minor": 0, "metadata": {}, "cells": answered()["cells"]}
+    for c in old["cells"]:
+        del c["id"]
+    parsed = parse(json.dumps(old).encode())
+    assert parsed["nbformat_minor"] == 5 and parse(json.dumps(old).encode()) == parsed
+    nbformat.validate(nbformat.from_dict(parsed))
+    mended, findings = mend(parsed, release())
+    assert sources(mended) == sources(answered()) and not findings
 
 
-def test_a_large_file_is_not_swallowed(tmp_path: Path) -> None:
-    with (tmp_path / "ada.ipynb").open("wb") as file:
-        file.truncate(21 * 2**20)
-    with pytest.raises(BadNotebook, match="larger than 20 MB"):
-        read_bytes(Submission("ada", tmp_path / "ada.ipynb"), tmp_path)
+def test_more_cells_than_a_person_writes() -> None:
+    cells = [{"cell_type": "raw", "source": "", "metadata": {}}] * 6000
+    with pytest.raises(BadNotebook, match="over 5000 cells"):
+        parse(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}).encode())

@@ -1,0 +1,375 @@
+"""Runs one notebook in a jailed kernel and judges its graded cells: what a warm process does for each submission.
+
+The process forks the kernel first and reads solutions, references and the submission only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import zmq
+import zmq.asyncio
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+from lsdl.checks import VISIBLE_FILE
+from lsdl.grading import jail
+from lsdl.grading.autograder import Verdict
+from lsdl.grading.intake import Notebook, grade_id
+from lsdl.grading.judge import (
+    TIMEOUT,
+    BadOutbox,
+    GradedTest,
+    References,
+    clean_outputs,
+    error_output,
+    explain,
+    is_graded,
+    judge,
+    points_of,
+    read_outbox,
+    read_tests,
+    write_verdict,
+)
+from lsdl.grading.kernel import END_CHECK, FRESH_CHECK, ForkProvisioner, Scratch
+
+MAX_OUTPUT = 1 << 20  # characters that one cell may put out
+MAX_MESSAGE = 64 << 20  # bytes of one message of the kernel; longer ones are dropped with the connection
+MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000
+GRACE = 10.0  # seconds that a cell has to end after it was interrupted
+ALLOWED_FILES = shutil.ignore_patterns("instructor", "__pycache__", ".ipynb_checkpoints", "*.ipynb", "*.pyc")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A submission as it is sent to a warm process.
+
+    Attributes:
+        week: the week's folder; its homework.ipynb, public files and references are read.
+        hidden: the file of the hidden references; it need not exist.
+        notebook: the mended notebook.
+        cell_seconds, total_seconds: how long one cell and the whole notebook may run.
+    """
+
+    week: str
+    hidden: str
+    notebook: Notebook
+    cell_seconds: float
+    total_seconds: float
+
+
+class _Stopped(Exception):
+    """The notebook cannot go on; the text is the sentence for the report."""
+
+
+class _Client(NotebookClient):
+    """nbclient that bounds what it takes from a kernel."""
+
+    left = MAX_OUTPUT
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
+        """Take a message of the kernel; one that is no message of Jupyter's is dropped."""
+        try:
+            return self._process(msg, cell, cell_index)
+        except CellExecutionComplete:
+            raise
+        except Exception:  # a student's code can send anything
+            return None
+
+    def _process(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
+        kind = msg["msg_type"]
+        if kind.startswith("comm") or kind in ("update_display_data", "clear_output"):
+            return None  # widgets have no one to look at them, and a later cell changes no earlier one
+        if kind in ("stream", "display_data", "execute_result", "error"):
+            msg["content"].pop("transient", None)
+            if kind == "stream":
+                msg["content"]["text"] = str(msg["content"].get("text"))[: max(self.left, 0)]
+            size = len(json.dumps(msg["content"], default=str))
+            enough, self.left = size > self.left, self.left - size
+            if enough and kind != "error":
+                return None
+        return super().process_message(msg, cell, cell_index)
+
+
+def supervise(connection: Any, base: Path, week: str, limits: jail.Limits, *, partly: bool) -> None:
+    """Serve one request: start the kernel, read the request from `connection`, answer with the executed notebook.
+
+    Args:
+        connection: a connected socket; the request comes as JSON up to the end of the stream, so does the answer.
+        base: the folder in which the scratch folder is made; it is removed at the end.
+        week: the name of the week.
+        partly: go on where the machine lacks a part of the sandbox.
+    """
+    jail.die_with_parent()
+    logging.disable(logging.CRITICAL)
+    resource.setrlimit(resource.RLIMIT_DATA, (2 * limits.memory, 2 * limits.memory))
+    scratch = Scratch(base / str(os.getpid()), week)
+    try:
+        answer = asyncio.run(_serve(connection, scratch, limits, partly))
+        connection.sendall(json.dumps(answer).encode("utf-8", "replace"))
+    finally:
+        _remove(scratch.root)
+
+
+async def _serve(connection: Any, scratch: Scratch, limits: jail.Limits, partly: bool) -> dict[str, Any]:
+    start = time.monotonic()
+    scratch.make()
+    manager = _start_manager(scratch, limits, partly)
+    await manager.start_kernel()
+    # Only now: the kernel is a copy of what this process was.
+    with connection.makefile("rb") as file:
+        request = Request(**json.loads(file.read()))
+    run = _Run(request, scratch, manager)
+    signal.alarm(int(request.total_seconds) + 120)  # if everything else fails, this process ends
+    watch = asyncio.create_task(run.watch_scratch())
+    try:
+        await asyncio.wait_for(run.execute(), request.total_seconds)
+    except TimeoutError:
+        run.verdict.failure = f"The notebook ran longer than {request.total_seconds:g} s."
+        run.verdict.timed_out = True
+    except _Stopped as stopped:
+        run.verdict.failure = run.why_killed or str(stopped)
+    except Exception as error:  # hostile messages reach nbclient, too
+        run.verdict.failure = f"The notebook could not be run: {type(error).__name__}: {error}"[:500]
+    finally:
+        watch.cancel()
+        await manager.provisioner.kill()
+        await manager.provisioner.wait()
+    run.finish()
+    return {"executed": run.notebook, "verdict": asdict(run.verdict), "seconds": time.monotonic() - start}
+
+
+def _start_manager(scratch: Scratch, limits: jail.Limits, partly: bool) -> AsyncKernelManager:
+    context = zmq.asyncio.Context()
+    context.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    context.setsockopt(zmq.LINGER, 0)
+    manager = AsyncKernelManager(kernel_name="python3", context=context)
+    manager._kernel_spec = KernelSpec(argv=[], display_name="Python 3", language="python")
+    provisioner = ForkProvisioner(kernel_spec=manager._kernel_spec, kernel_id="", parent=manager)
+    provisioner.scratch, provisioner.limits, provisioner.partly = scratch, limits, partly
+    manager.provisioner = provisioner
+    return manager
+
+
+class _Run:
+    """One notebook on its way through a kernel."""
+
+    def __init__(self, request: Request, scratch: Scratch, manager: AsyncKernelManager) -> None:
+        self.request, self.scratch, self.manager = request, scratch, manager
+        week = Path(request.week)
+        self.tests = read_tests(json.loads((week / "homework.ipynb").read_text(encoding="utf-8")))
+        self.references = References(week / VISIBLE_FILE, Path(request.hidden))
+        self.notebook = self._prepare(request.notebook)
+        self.verdict = Verdict()
+        self.why_killed: str | None = None
+        self.judged: set[str] = set()
+        _copy_public(week, scratch)
+
+    def _prepare(self, notebook: Notebook) -> NotebookNode:
+        """The notebook with the instructor's tests and without old outputs; of metadata only nbgrader's is kept."""
+        cells = copy.deepcopy(notebook["cells"])
+        for cell in cells:
+            entry = cell["metadata"].get("nbgrader")
+            cell["metadata"] = {"nbgrader": entry} if isinstance(entry, dict) else {}
+            if cell["cell_type"] == "code":
+                cell["outputs"], cell["execution_count"] = [], None
+                test = self.tests.get(str(grade_id(cell)))
+                cell["source"] = test.source if test else cell["source"]
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        whole = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
+        return nbformat.from_dict(whole)
+
+    async def execute(self) -> None:
+        """Run and judge every cell.
+
+        Raises:
+            _Stopped: the kernel died or does not answer.
+        """
+        self.reply: dict[str, Any] = {}
+
+        def keep_reply(execute_reply: dict[str, Any], **_: Any) -> None:
+            self.reply = execute_reply["content"]
+
+        client = _Client(
+            self.notebook,
+            km=self.manager,
+            timeout=int(self.request.cell_seconds),
+            startup_timeout=60,
+            interrupt_on_timeout=True,
+            error_on_timeout={"ename": TIMEOUT, "evalue": "", "traceback": [f"{TIMEOUT}: No reply before the limit"]},
+            allow_errors=True,
+            raise_on_iopub_timeout=True,
+            iopub_timeout=int(GRACE),
+            store_widget_state=False,
+            skip_cells_with_tag="",
+            on_cell_executed=keep_reply,
+        )
+        client.reset_execution_trackers()
+        try:
+            await client.async_start_new_kernel_client()
+            in_test = False
+            for index, cell in enumerate(self.notebook.cells):
+                if cell.cell_type != "code" or not cell.source.strip():
+                    continue
+                name = str(grade_id(cell))
+                test = self.tests.get(name)
+                if test is not None:
+                    outbox, inputs = self._open_outbox(index, test)
+                    await self._silently(client, FRESH_CHECK.format(outbox=str(outbox), inputs=str(inputs)))
+                elif in_test:
+                    await self._silently(client, END_CHECK)
+                in_test = test is not None
+                await self._execute_cell(client, cell, index)
+                if test is not None:
+                    inputs.unlink(missing_ok=True)
+                    self._judge(cell, name, test, outbox)
+        except DeadKernelError:
+            raise _Stopped("The notebook ended its own kernel (memory, or a call of exit).") from None
+        except CellTimeoutError:
+            self.verdict.timed_out = True
+            raise _Stopped(
+                f"A cell ran longer than {self.request.cell_seconds:g} s and could not be stopped."
+            ) from None
+        except RuntimeError as error:
+            text = f"The kernel did not start: {error} {self._log()}" if not self.judged else str(error)
+            raise _Stopped(text) from None
+
+    def _open_outbox(self, index: int, test: GradedTest) -> tuple[Path, Path]:
+        outbox = self.scratch.outbox / str(index)
+        outbox.mkdir()
+        self.scratch.give(outbox)
+        inputs = self.scratch.inputs / f"{index}.safetensors"
+        hidden = [name for name in dict.fromkeys((*test.inputs, *test.checks)) if self.references.hides(name)]
+        self.references.write_inputs(hidden, inputs)
+        self.scratch.give(inputs)
+        return outbox, inputs
+
+    async def _silently(self, client: _Client, code: str) -> None:
+        """Execute what is no cell of the notebook."""
+        number = client.kc.execute(code, silent=True, store_history=False)
+        await client.async_wait_for_reply(number)
+
+    async def _execute_cell(self, client: _Client, cell: NotebookNode, index: int) -> None:
+        client.left, self.reply = MAX_OUTPUT, {}
+        try:
+            await client.async_execute_cell(cell, index)
+        except CellTimeoutError:
+            # It was interrupted, or its end was lost among too many messages; does the kernel listen?
+            self.reply = {"status": "error", "ename": TIMEOUT}
+            try:
+                await asyncio.wait_for(self._silently(client, "None"), GRACE)
+            except TimeoutError:
+                seconds = self.request.cell_seconds
+                raise _Stopped(f"A cell ran longer than {seconds:g} s and could not be interrupted.") from None
+        finally:
+            cell.outputs = clean_outputs(cell.outputs)
+            if client.left < 0:
+                cell.outputs.append(nbformat.v4.new_output("stream", text="[more output was cut]\n"))
+            if self.reply.get("status") != "ok":
+                self._keep_error(cell)
+
+    def _keep_error(self, cell: NotebookNode) -> None:
+        """Make sure that the exception a cell ended with is among its outputs."""
+        name = str(self.reply.get("ename") or "DeadKernelError")
+        if not any(output.get("ename") == name for output in cell.outputs):
+            error = error_output(name, str(self.reply.get("evalue") or ""), self.reply.get("traceback"))
+            cell.outputs.append(NotebookNode(error))
+        self.verdict.timed_out |= name == TIMEOUT
+
+    def _judge(self, cell: NotebookNode, name: str, test: GradedTest, outbox: Path) -> None:
+        self.judged.add(name)
+        if not test.checks:
+            return  # plain asserts: nbgrader's own rule on the outputs decides
+        raised = any(output.output_type == "error" for output in cell.outputs)
+        if any(output.get("ename") == TIMEOUT for output in cell.outputs):
+            return
+        try:
+            explanation = judge(test, read_outbox(outbox, self.scratch.root / "answer"), self.references, raised)
+        except BadOutbox as error:
+            explanation = str(error)
+        write_verdict(cell, explanation)
+
+    def finish(self) -> None:
+        """Fill the verdict from the outputs, as nbgrader will; cells that were not reached earn nothing."""
+        for cell in self.notebook.cells:
+            if not is_graded(cell):
+                continue
+            name = str(grade_id(cell))
+            if name in self.tests and name not in self.judged:
+                cell.outputs = [NotebookNode(error_output("DeadKernelError", "The notebook ended before this cell."))]
+            points = self.verdict.points[name] = points_of(cell)
+            if points is not None and points < float(cell.metadata["nbgrader"]["points"]):
+                text = explain(cell.get("outputs", []), self.request.cell_seconds)
+                self.verdict.messages[name] = text
+
+    async def watch_scratch(self) -> None:
+        """End the kernel when it has filled its folder."""
+        while True:
+            await asyncio.sleep(0.5)
+            size, files = _usage(self.scratch.root)
+            if size > MAX_SCRATCH or files > MAX_FILES:
+                self.why_killed = f"The notebook wrote more than {MAX_SCRATCH >> 30} GB or {MAX_FILES} files."
+                await self.manager.provisioner.kill()
+
+    def _log(self) -> str:
+        try:
+            return self.scratch.log.read_text(errors="replace")[-500:]
+        except OSError:
+            return ""
+
+
+def _copy_public(week: Path, scratch: Scratch) -> None:
+    """Copy what students have of a week into the kernel's working folder."""
+    shutil.copytree(week, scratch.course, ignore=ALLOWED_FILES, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    for folder, names, files in os.walk(scratch.course):
+        for name in (*names, *files):
+            scratch.give(Path(folder, name))
+
+
+def _usage(folder: Path) -> tuple[int, int]:
+    """Bytes and number of files in a folder; no link is followed."""
+    size = count = 0
+    todo = [folder]
+    while todo and count <= MAX_FILES:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(Path(entry.path))
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue
+    return size, count
+
+
+def _remove(folder: Path) -> None:
+    """Remove a scratch folder whatever is in it; its processes have ended."""
+    for remove in (shutil.rmtree, _chmod_and_remove):
+        try:
+            remove(folder)
+            return
+        except (OSError, RecursionError):
+            continue
+
+
+def _chmod_and_remove(folder: Path) -> None:
+    subprocess.run(["chmod", "-R", "u+rwx", str(folder)], stderr=subprocess.DEVNULL, check=False)
+    subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False)

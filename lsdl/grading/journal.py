@@ -1,0 +1,86 @@
+"""What was graded already, so that a run that was killed goes on where it stopped.
+
+One line of JSON for every result, appended once the gradebook holds it. Its key is a hash of all that decides a mark: the
+submission's bytes, the week's files, the hidden references, the configuration and the code of lsdl. A result whose key is
+there need not be computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lsdl
+from lsdl.grading.autograder import Result, Verdict
+
+SKIPPED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
+
+
+class Journal:
+    """The journal of one week.
+
+    Args:
+        path: its file, gradebook/journal/WEEK.jsonl; made when the first result is added.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: dict[str, dict[str, Any]] = {}
+        if path.is_file():
+            for line in path.read_bytes().split(b"\n"):
+                try:  # a kill or a full disk can leave half a line
+                    entry = json.loads(line)
+                    self._lines[entry["key"]] = entry
+                except (ValueError, KeyError, TypeError):
+                    continue
+
+    def find(self, key: str) -> Result | None:
+        """The finished result of that key, without the executed notebook."""
+        entry = self._lines.get(key)
+        if entry is None:
+            return None
+        return Result(entry["student"], {}, Verdict(**entry["verdict"]), entry["unsafe"], entry["seconds"])
+
+    def add(self, key: str, result: Result) -> None:
+        """Note a result that the gradebook holds; it is on the disk when this returns.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written.
+        """
+        entry = {"key": key, "student": result.student, "verdict": asdict(result.verdict)}
+        entry |= {"unsafe": result.unsafe, "seconds": result.seconds}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # The line break comes first: half a line that a kill left must not swallow this one.
+        with self.path.open("ab") as file:
+            file.write(b"\n" + json.dumps(entry).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._lines[key] = entry
+
+
+def digest_of_week(week: Path, release: Path, gradebook: Path) -> str:
+    """A hash of everything but the submission that decides a mark of a week."""
+    package = Path(lsdl.__file__).parent
+    code = [*package.glob("*.py"), *(package / "grading").glob("*.py")]
+    own = (path for path in week.rglob("*") if not SKIPPED_FOLDERS & set(path.parts) and path.name != "seminar.ipynb")
+    released = [release / "homework.ipynb"]
+    settings = [gradebook / "references" / f"{week.name}.safetensors", gradebook / "nbgrader_config.py"]
+    state = hashlib.sha256(lsdl.__version__.encode())
+    for group in (code, own, released, settings):
+        for path, data in _contents(group):
+            state.update(f"{path.name} {len(data)}\n".encode() + data)
+    return state.hexdigest()
+
+
+def key_of(week_digest: str, student: str, data: bytes) -> str:
+    """The journal's key of a submission's bytes."""
+    return hashlib.sha256(f"{week_digest} {student}\n".encode() + data).hexdigest()
+
+
+def _contents(paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
+    return [(path, path.read_bytes()) for path in sorted(paths) if path.is_file()]

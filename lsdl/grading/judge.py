@@ -1,0 +1,295 @@
+"""Decides what a graded cell is worth from the answers that `check` wrote into its outbox; runs outside the kernel.
+
+An outbox holds files that a student's process wrote: data from a stranger, of which any error means a failed check.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import binascii
+import json
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from nbgrader.utils import determine_grade, is_grade
+
+from lsdl.checks import Entry, NoReference, ReferenceStore, read_answer
+from lsdl.compare import Packed, compare
+from lsdl.grading.intake import HIDDEN_TESTS, Notebook, grade_id
+
+TIMEOUT = "CellTimeoutError"  # what nbgrader writes into a cell that it stopped
+MAX_ANSWERS = 64  # of one cell
+MAX_ANSWER_BYTES = 64 << 20
+MAX_TEXT = 100_000  # characters that are kept of one output
+MAX_MESSAGE = 4_000
+_IMAGES = ("image/png", "image/jpeg")
+
+
+@dataclass(frozen=True)
+class GradedTest:
+    """A graded cell that a program judges, as the instructor wrote it.
+
+    Attributes:
+        source: with its hidden tests.
+        checks: names of the checks that it makes, in their order; none: plain asserts.
+        hidden: those that only the hidden tests make.
+        inputs: names whose inputs its hidden tests ask for.
+    """
+
+    source: str
+    checks: tuple[str, ...]
+    hidden: frozenset[str]
+    inputs: tuple[str, ...]
+
+
+def read_tests(homework: Notebook) -> dict[str, GradedTest]:
+    """The tests of the instructor's version of a homework by their grade_id."""
+    tests = {}
+    for cell in homework["cells"]:
+        entry = cell["metadata"].get("nbgrader", {})
+        if cell["cell_type"] == "code" and entry.get("grade") and not entry.get("solution"):
+            source = "".join(cell["source"])
+            visible = HIDDEN_TESTS.sub("", source)
+            checks, shown = _called(source, "check"), _called(visible, "check")
+            tests[str(grade_id(cell))] = GradedTest(
+                source, checks, frozenset(checks) - frozenset(shown), _called(source, "check.inputs")
+            )
+    return tests
+
+
+def _called(source: str, function: str) -> tuple[str, ...]:
+    """The texts that a cell gives to a function as first argument, in their order."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    calls.sort(key=lambda call: (call.lineno, call.col_offset))
+    named = [call.args[0] for call in calls if call.args and ast.unparse(call.func) == function]
+    return tuple(dict.fromkeys(name.value for name in named if isinstance(name, ast.Constant)))
+
+
+class References:
+    """What the kernel never sees: the visible and the hidden references of a week, as far as there are any."""
+
+    def __init__(self, visible: Path, hidden: Path) -> None:
+        self._visible, self._hidden = (ReferenceStore(path) if path.is_file() else None for path in (visible, hidden))
+
+    def entry(self, name: str) -> Entry:
+        """The reference of a check.
+
+        Raises:
+            NoReference: no file has it.
+        """
+        for store in (self._visible, self._hidden):
+            if store is not None and name in store.names:
+                return store.entry(name)
+        raise NoReference(f"There is no reference of the check {name!r}: run `lsdl refs` for this week.")
+
+    def hides(self, name: str) -> bool:
+        """Whether the reference of a check is not public."""
+        return self._hidden is not None and name in self._hidden.names and not self._shows(name)
+
+    def _shows(self, name: str) -> bool:
+        return self._visible is not None and name in self._visible.names
+
+    def write_inputs(self, names: Iterable[str], path: Path) -> None:
+        """Write a file from which `check.inputs` reads, without anything that an answer is compared with."""
+        ReferenceStore.write(path, {name: Entry(inputs=self.entry(name).inputs) for name in names})
+
+
+class BadOutbox(ValueError):
+    """An outbox holds something that `check` did not write; the message is a sentence for the student."""
+
+
+def read_outbox(folder: Path, private: Path) -> dict[str, list[Packed]]:
+    """The answers in an outbox by the check's name.
+
+    Args:
+        folder: the outbox; whoever writes there is not trusted.
+        private: a path that only the grader can write; each answer is copied there before it is read.
+
+    Raises:
+        BadOutbox: a file is no answer, or there is too much of them.
+    """
+    answers: dict[str, list[Packed]] = {}
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        names = sorted(os.listdir(directory))
+        if len(names) > MAX_ANSWERS:
+            raise BadOutbox(f"More than {MAX_ANSWERS} answers came from one cell.")
+        for name in names:
+            private.write_bytes(_read_regular(directory, name))
+            try:
+                check, packed = read_answer(private)
+                answers.setdefault(str(check), []).append(packed)
+            except Exception:
+                raise BadOutbox("A file among the answers is not one that `check` wrote.") from None
+    finally:
+        os.close(directory)
+        private.unlink(missing_ok=True)
+    return answers
+
+
+def _read_regular(directory: int, name: str) -> bytes:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError:
+        raise BadOutbox("A file among the answers cannot be opened.") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise BadOutbox("Among the answers is a link or something that is not a file.")
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(MAX_ANSWER_BYTES + 1)
+    if len(data) > MAX_ANSWER_BYTES:
+        raise BadOutbox(f"An answer is larger than {MAX_ANSWER_BYTES >> 20} MB.")
+    return data
+
+
+def judge(test: GradedTest, answers: dict[str, list[Packed]], references: References, raised: bool) -> str | None:
+    """Why a cell with checks earns nothing: of its first check that is wrong; None if all are right.
+
+    Args:
+        test: the cell.
+        answers: what came from its kernel.
+        references: what the answers are compared with.
+        raised: the cell ended with an exception, which explains missing answers.
+
+    Returns:
+        The explanation; "" if the exception itself is the explanation. That of a hidden check names no expected value.
+    """
+    for name in test.checks:
+        shown = "a hidden check" if name in test.hidden else name
+        came = answers.get(name, [])
+        if not came and raised:
+            return ""
+        if len(came) != 1:
+            return f"{shown}: {'no answer' if not came else 'more than one answer'} came from the cell."
+        entry = references.entry(name)
+        try:
+            text = _explain_hidden(entry, came[0]) if name in test.hidden else entry.explain(came[0])
+        except Exception:  # of a forged answer anything can be wrong
+            text = "the answer cannot be read."
+        if text is not None:
+            return f"{shown}: {text}"[:MAX_MESSAGE]
+    unknown = answers.keys() - set(test.checks)
+    if unknown:
+        return "The cell sent an answer that it does not have a check for."
+    return "" if raised else None
+
+
+def _explain_hidden(entry: Entry, answer: Packed) -> str | None:
+    """The hints of known mistakes, or how many predictions are right; never what was expected."""
+    text = entry.explain(answer)
+    if text is None or entry.kind == "predictions":
+        return text
+    rule: dict[str, Any] = {"rtol": entry.rtol, "atol": entry.atol, "dtype": entry.dtype}
+    hints = [hint for hint, value in entry.mistakes if compare(value, answer, **rule) is None]
+    return " Or: ".join(dict.fromkeys(hints)) or "the answer is wrong for other inputs than those of the visible check."
+
+
+# Outputs: what comes from the kernel is data, and the verdict is written beside it in nbgrader's form
+
+
+def clean_outputs(outputs: Any) -> list[NotebookNode]:
+    """Outputs of text and pictures only: no HTML, no script, nothing of a wrong type."""
+    kept = []
+    for output in outputs if isinstance(outputs, list) else []:
+        kind = output.get("output_type")
+        if kind == "stream":
+            name = "stderr" if output.get("name") == "stderr" else "stdout"
+            kept.append({"output_type": "stream", "name": name, "text": _text(output.get("text"))})
+        elif kind == "error":
+            kept.append(error_output(_text(output.get("ename")), _text(output.get("evalue")), output.get("traceback")))
+        elif kind in ("display_data", "execute_result"):
+            data = output.get("data") if isinstance(output.get("data"), dict) else {}
+            safe = {"text/plain": _text(data["text/plain"])} if "text/plain" in data else {}
+            safe |= {form: data[form] for form in _IMAGES if _is_base64(data.get(form))}
+            if safe:
+                entry = {"output_type": kind, "data": safe, "metadata": {}}
+                kept.append(entry | ({"execution_count": None} if kind == "execute_result" else {}))
+    return [NotebookNode(json.loads(json.dumps(entry), object_hook=NotebookNode)) for entry in kept]
+
+
+def error_output(name: str, value: str, traceback: Any = None) -> dict[str, Any]:
+    """An output that nbgrader reads as a failed cell."""
+    lines = [_text(line) for line in traceback[:100]] if isinstance(traceback, list) else []
+    shown = lines or [f"{name}: {value}" if value else name]
+    return {"output_type": "error", "ename": name, "evalue": value[:MAX_MESSAGE], "traceback": shown}
+
+
+def _text(value: Any) -> str:
+    text = "".join(map(str, value)) if isinstance(value, list) else str(value or "")
+    # A lone surrogate is valid JSON but not UTF-8.
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "\n[cut]"
+
+
+def _is_base64(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(base64.b64decode("".join(value.split()), validate=True))
+    except (binascii.Error, ValueError):
+        return False
+
+
+def write_verdict(cell: NotebookNode, explanation: str | None) -> None:
+    """Leave the outputs of a cell with checks so that nbgrader reads the verdict from them, and nothing else."""
+    outputs = cell.outputs
+    if explanation != "":  # else the exception stands
+        outputs = [output for output in outputs if output.output_type != "error"]
+    for output in outputs:
+        if output.output_type == "stream":
+            output.name = "stdout"  # a warning costs no points
+        elif output.output_type == "execute_result":
+            output.output_type = "display_data"  # a number would be read as points
+            output.pop("execution_count", None)
+    if explanation is not None and not any(output.output_type == "error" for output in outputs):
+        value = explanation or "The cell ended with an exception that it did not show."
+        outputs.append(NotebookNode(error_output("AssertionError", value)))
+    cell.outputs = outputs
+
+
+def points_of(cell: NotebookNode) -> float | None:
+    """The points of a graded cell by nbgrader's own rule from its outputs; None while a person has to grade it."""
+    limit = float(cell.metadata["nbgrader"]["points"])
+    try:
+        points, _ = determine_grade(cell)
+    except (ValueError, KeyError, TypeError):  # a number above the cell's points, or an odd result
+        cell.outputs = [NotebookNode(error_output("ValueError", f"The cell gave more than its {limit:g} points."))]
+        return 0.0
+    return points
+
+
+def fail_all(notebook: Notebook, message: str) -> None:
+    """Write into every graded code cell without outputs that it was not run, so that nbgrader gives it no points."""
+    for cell in notebook["cells"]:
+        entry = cell["metadata"].get("nbgrader", {})
+        if cell["cell_type"] == "code" and entry.get("grade") and not entry.get("solution"):
+            cell["outputs"] = [error_output("DeadKernelError", message)]
+
+
+def is_graded(cell: NotebookNode) -> bool:
+    """Whether a cell carries points."""
+    return bool(is_grade(cell))
+
+
+def explain(outputs: list[dict[str, Any]], timeout: float) -> str:
+    """Why a graded cell lost points: the check's own words, or the exception, or what nbgrader minds."""
+    # A cell at its limit also shows the KeyboardInterrupt that ended it.
+    if any(output.get("ename") == TIMEOUT for output in outputs):
+        return f"The cell ran longer than {timeout:g} s."
+    for output in outputs:
+        if output.get("output_type") == "error":
+            name, value = output.get("ename", "error"), output.get("evalue", "")
+            if name == "NotImplementedError" and not value:
+                return "The answer was left empty (NotImplementedError)."
+            if name in ("AssertionError", "DeadKernelError") and value:
+                return value
+            return f"{name}: {value}" if value else name
+    for output in outputs:
+        if output.get("output_type") == "stream" and output.get("name") == "stderr":
+            return f"The cell wrote to stderr, which costs its points: {_text(output.get('text')).strip()[-200:]}"
+    return ""

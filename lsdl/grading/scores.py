@@ -1,0 +1,301 @@
+"""Marks by the rules of course.toml. nbgrader's gradebook holds raw points; nothing here changes it.
+
+- A cell in a week's `required_cells` (a baseline, a report) to which a person gave 0 makes that homework 0. As long as nobody
+  graded it by hand it only shows as open, also where nbgrader gave an empty answer 0 by itself: the answer may stand in another cell.
+- A homework handed in after the end of its due date (and nbgrader's extension for the student) loses `[late] per_day` of its points
+  for each day begun. When it was handed in is known from nbgrader's timestamp.txt, or from a file given with --times;
+  otherwise it counts as on time.
+- What counts are the homeworks in the gradebook; bonus points can make up for others, up to all points together.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lsdl.course import Course, Week, load_course
+from lsdl.grading import GradingError
+from lsdl.grading.grade import end_of_day
+from lsdl.grading.nbgrader_course import open_course
+
+EXAM, HOMEWORK = "examination", "assignments"  # the names of the parts in course.toml
+
+
+@dataclass
+class HomeworkMark:
+    """One homework of one student.
+
+    Attributes:
+        raw: points as the gradebook has them.
+        points: after the rules.
+        most: points of the homework without its bonus.
+        cells: raw points by cell; None while a person has to grade it.
+        days_late: 0 also where the time is not known.
+        why: which rule changed the points, or what is open; empty if nothing did.
+        is_open: a person has to grade something before the mark is final.
+    """
+
+    most: float
+    raw: float = 0
+    points: float = 0
+    cells: dict[str, float | None] = field(default_factory=dict)
+    handed_in: bool = False
+    days_late: int = 0
+    why: str = ""
+    is_open: bool = False
+
+
+@dataclass
+class StudentMarks:
+    """All homeworks of one student; `share` is that of the points together, in [0, 1]."""
+
+    student: str
+    homeworks: dict[str, HomeworkMark]
+
+    @property
+    def share(self) -> float:
+        """Points after the rules over the points of all homeworks that count; a bonus does not lift it over 1."""
+        most = sum(mark.most for mark in self.homeworks.values())
+        return min(1.0, sum(mark.points for mark in self.homeworks.values()) / most) if most else 0.0
+
+
+@dataclass(frozen=True)
+class FinalMark:
+    """The end of a term for one student; shares are in [0, 1], `passed` is None while something is open."""
+
+    student: str
+    exam: float
+    assignments: float
+    total: float
+    passed: bool | None
+    why: str
+
+
+def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
+    """The marks of everybody in the gradebook, by student.
+
+    Args:
+        root: the course's repository.
+        times: a CSV file with the columns student, homework, handed_in (such as 2026-10-02 09:30, local time unless it says
+            otherwise) that goes before what the gradebook knows.
+
+    Raises:
+        GradingError: nothing was graded yet, or course.toml or `times` names what is not there.
+    """
+    course = load_course(root)
+    if not (root / "gradebook" / "gradebook.db").is_file():
+        raise GradingError("There are no marks yet: run lsdl grade first.")
+    known_times = _read_times(times) if times else {}
+    with open_course(root).gradebook as book:
+        assignments = {item.name: item for item in book.assignments}
+        unknown = {week for _, week in known_times} - assignments.keys()
+        if unknown:
+            raise GradingError(f"{times} names homeworks that are not in the gradebook: {', '.join(sorted(unknown))}.")
+        students: dict[str, StudentMarks] = {student.id: StudentMarks(student.id, {}) for student in book.students}
+        for name, assignment in sorted(assignments.items()):
+            cells = {cell.name: cell for notebook in assignment.notebooks for cell in notebook.grade_cells}
+            entry = course.weeks.get(name) or Week(title=name, points=assignment.max_score or 1)
+            _check_required(name, entry, cells)
+            submissions = {item.student_id: item for item in book.assignment_submissions(name)}
+            for student in students.values():
+                mark = HomeworkMark(entry.points)
+                submission = submissions.get(student.student)
+                if submission is not None:
+                    _fill(mark, submission)
+                    time = known_times.get((student.student, name), submission.timestamp)
+                    apply_rules(mark, _manual(submission), entry, course, time, submission.extension)
+                student.homeworks[name] = mark
+    return [students[name] for name in sorted(students)]
+
+
+def apply_rules(
+    mark: HomeworkMark,
+    by_hand: Mapping[str, float | None],
+    week: Week,
+    course: Course,
+    handed_in: datetime | None = None,
+    extension: timedelta | None = None,
+) -> None:
+    """Set the points of a mark from its raw points.
+
+    Args:
+        mark: changed; its `raw` and `cells` are set.
+        by_hand: what a person gave, by cell; None or absent where nobody graded yet.
+        handed_in: in UTC without a zone, or None if that is not known.
+        extension: how much later than `week.due` this student may hand in.
+    """
+    mark.points, why = mark.raw, []
+    waiting = [name for name, points in mark.cells.items() if points is None]
+    if waiting:
+        why.append(f"to grade by hand: {', '.join(waiting)}")
+    for name in week.required_cells:
+        given = by_hand.get(name)
+        if given == 0:
+            mark.points = 0
+            why.append(f"{name} is missing: 0 points")
+        elif given is None and name not in waiting:
+            waiting.append(name)
+            why.append(f"{name} looks empty: grade it by hand, 0 if it is missing")
+    if week.due is not None and handed_in is not None:
+        late = (handed_in - end_of_day(week.due) - (extension or timedelta())).total_seconds()
+        if late > 60 * course.late.grace_minutes:
+            mark.days_late = math.ceil(late / 86_400)
+            over = course.late.last_day is not None and mark.days_late > course.late.last_day
+            kept = 0.0 if over else max(0.0, 1 - course.late.per_day * mark.days_late)
+            mark.points *= kept
+            why.append(f"{mark.days_late} day{'s' if mark.days_late > 1 else ''} late: {100 * kept:.0f} % count")
+    mark.points = round(mark.points, 6)
+    mark.is_open, mark.why = bool(waiting), "; ".join(why)
+
+
+def marks_csv(students: list[StudentMarks]) -> str:
+    """One line a student: the share of all homeworks; of each the points, raw points, days late, what a rule did, its cells."""
+    weeks = sorted({week for student in students for week in student.homeworks})
+    cells = {week: _cells_of(students, week) for week in weeks}
+    header = ["student", "assignments"]
+    for week in weeks:
+        header += [week, f"{week} most", f"{week} raw", f"{week} days late", f"{week} rule"]
+        header += [f"{week}/{name}" for name in cells[week]]
+    lines: list[list[Any]] = [header]
+    for student in students:
+        line: list[Any] = [student.student, f"{student.share:.4f}"]
+        for week in weeks:
+            mark = student.homeworks[week]
+            why = mark.why if mark.handed_in else "not handed in"
+            line += [f"{mark.points:g}", f"{mark.most:g}", f"{mark.raw:g}", mark.days_late, why]
+            line += [_number(mark.cells.get(name)) for name in cells[week]]
+        lines.append(line)
+    return _csv(lines)
+
+
+def final_marks(root: Path, exam: Path, *, out_of: float = 100, times: Path | None = None) -> list[FinalMark]:
+    """The written examination and the homeworks together, by course.toml's weights and pass marks.
+
+    Args:
+        exam: a CSV file with the columns student and points; who is not in it has none.
+        out_of: the points of the examination.
+
+    Raises:
+        GradingError: the file is not such a table, has somebody twice or points out of range, or course.toml has other parts.
+    """
+    course = load_course(root)
+    parts = {part.name: part for part in course.parts}
+    if parts.keys() != {EXAM, HOMEWORK}:
+        raise GradingError(f"lsdl final knows the parts {EXAM} and {HOMEWORK}; course.toml has {', '.join(parts)}.")
+    points = _read_exam(exam, out_of)
+    by_student = {student.student: student for student in all_marks(root, times)}
+    needed = [name for name, week in course.weeks.items() if week.required]
+    found = []
+    for name in sorted(by_student.keys() | points.keys()):
+        student = by_student.get(name, StudentMarks(name, {}))
+        shares = {EXAM: points.get(name, 0.0) / out_of, HOMEWORK: student.share}
+        total = sum(part.weight * shares[part.name] for part in course.parts)
+        why = [
+            f"{part.name} {100 * shares[part.name]:.1f} % of at least {100 * part.pass_mark:g} %"
+            for part in course.parts
+            if part.required and shares[part.name] < part.pass_mark - 1e-9
+        ]
+        why += ["no examination"] if name not in points else []
+        why += ["not in the gradebook"] if name not in by_student else []
+        for week in needed:
+            if week not in student.homeworks or not student.homeworks[week].handed_in:
+                why.append(f"{week} is required and was not handed in")
+        failed = bool(why)
+        waiting = [week for week, mark in student.homeworks.items() if mark.is_open]
+        why += [f"open: {', '.join(waiting)}"] if waiting else []
+        passed = None if waiting else not failed
+        found.append(FinalMark(name, shares[EXAM], shares[HOMEWORK], total, passed, "; ".join(why)))
+    return found
+
+
+def final_csv(marks: list[FinalMark]) -> str:
+    """One line a student; shares in per cent."""
+    lines: list[list[Any]] = [["student", "examination %", "assignments %", "total %", "passed", "why"]]
+    for mark in marks:
+        shares = [f"{100 * share:.2f}" for share in (mark.exam, mark.assignments, mark.total)]
+        lines.append([mark.student, *shares, {True: "yes", False: "no", None: "open"}[mark.passed], mark.why])
+    return _csv(lines)
+
+
+def _check_required(name: str, entry: Week, cells: Mapping[str, Any]) -> None:
+    for required in entry.required_cells:
+        cell = cells.get(required)
+        if cell is None or not cell.max_score:
+            what = "has no points, so that nobody can give it 0" if cell is not None else "is no graded cell of it"
+            raise GradingError(f"course.toml: {required} in required_cells of {name} {what}.")
+
+
+def _fill(mark: HomeworkMark, submission: Any) -> None:
+    mark.handed_in = True
+    for notebook in submission.notebooks:
+        for grade in notebook.grades:
+            points = grade.auto_score if grade.manual_score is None else grade.manual_score
+            mark.cells[grade.name] = None if points is None else points + (grade.extra_credit or 0)
+    mark.raw = round(sum(points or 0 for points in mark.cells.values()), 6)
+
+
+def _manual(submission: Any) -> dict[str, float | None]:
+    return {grade.name: grade.manual_score for notebook in submission.notebooks for grade in notebook.grades}
+
+
+def _cells_of(students: list[StudentMarks], week: str) -> list[str]:
+    return list(dict.fromkeys(name for student in students for name in student.homeworks[week].cells))
+
+
+def _read_times(path: Path) -> dict[tuple[str, str], datetime]:
+    from dateutil import parser
+
+    found = {}
+    for line in _read_csv(path, {"student", "homework", "handed_in"}):
+        try:
+            time = parser.parse(line["handed_in"])
+        except (ValueError, OverflowError):
+            raise GradingError(f"{path}: {line['handed_in']!r} is no time; write it like 2026-10-02 09:30.") from None
+        found[line["student"], line["homework"]] = time.astimezone(UTC).replace(tzinfo=None)
+    return found
+
+
+def _read_exam(path: Path, out_of: float) -> dict[str, float]:
+    points: dict[str, float] = {}
+    for line in _read_csv(path, {"student", "points"}):
+        try:
+            value = float(line["points"])
+        except ValueError:
+            raise GradingError(f"{path}: the points of {line['student']} are no number: {line['points']!r}.") from None
+        if not 0 <= value <= out_of:
+            raise GradingError(
+                f"{path}: {line['student']} has {value:g} points, the examination has {out_of:g} (--points)."
+            )
+        if line["student"] in points:
+            raise GradingError(f"{path}: {line['student']} is there twice.")
+        points[line["student"]] = value
+    return points
+
+
+def _read_csv(path: Path, columns: set[str]) -> list[dict[str, str]]:
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
+        lines = [
+            {key: (value or "").strip() for key, value in line.items() if isinstance(value, str)} for line in reader
+        ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GradingError(f"{path} is not a CSV file in UTF-8: {error}.") from None
+    if not columns <= set(reader.fieldnames or ()) or any(not columns <= line.keys() for line in lines):
+        raise GradingError(f"{path} needs the columns {', '.join(sorted(columns))}.")
+    return lines
+
+
+def _csv(lines: list[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

@@ -1,0 +1,205 @@
+"""Every file of tests/submissions: what the student's process tries, what it earns, and that nothing else changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import pytest
+
+from lsdl.grading import jail
+from lsdl.grading.grade import Row, grade
+from lsdl.grading.intake import grade_id
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ATTACKS = sorted((REPOSITORY / "tests" / "submissions").glob("*.py"))
+POINTS = {
+    "standardise_value": 3,
+    "standardise_constant": 1,
+    "dropout_rate": 1,
+    "dropout_scale": 1,
+    "classify_accuracy": 1,
+}
+SECRET = "MARK-OF-A-SECRET"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("attacks"),
+    pytest.mark.skipif(bool(jail.missing()), reason="; ".join(jail.missing())),
+]
+
+
+@dataclass
+class Attacked:
+    """What one batch with every attack left behind."""
+
+    rows: dict[str, Row]
+    outputs: dict[str, str]
+    connections: list[str]
+    changed: list[str]
+    left: list[str]
+    gradebook_mode: int
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    base = tmp_path_factory.mktemp("attacks")
+    root = base / "course"
+    shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)
+    shutil.copy(REPOSITORY / "gradebook" / "nbgrader_config.py", root / "gradebook")
+    config = root / "gradebook" / "nbgrader_config.py"
+    config.write_text(config.read_text() + "\nc.Execute.timeout = 15\n")
+    week = root / "week99-demo"
+    secret = base / "secret"
+    secret.write_text(SECRET)
+    folder = base / "submissions"
+
+    connections: list[str] = []
+    sockets = list(_listen(base, connections))
+    names = {
+        "HIDDEN": root / "gradebook" / "references" / "week99-demo.safetensors",
+        "GRADEBOOK": root / "gradebook" / "gradebook.db",
+        "OTHER": folder / "honest-1" / week.name / "homework.ipynb",
+        "SOLUTIONS": week / "homework.ipynb",
+        "CASES": week / "instructor" / "cases.py",
+        "COURSE": root,
+        "SECRET": secret,
+        "SUBMISSIONS": folder,
+        "PORT": sockets[0].getsockname()[1],
+        "SOCKET": base / "socket",
+        "ABSTRACT": f"lsdl-{os.getpid()}",
+        "GRADER": os.getpid(),
+    }
+    solved = json.loads((week / "homework.ipynb").read_text())
+    for path in ATTACKS:
+        text = path.read_text()
+        _hand_in(folder, path.stem, week, solved, {_header(text, "cell"): Template(text).safe_substitute(names)})
+    # the honest ones are graded among the others, and keep a mark that others look for
+    for number in (1, 2, 3):
+        _hand_in(folder, f"honest-{number}", week, solved, {})
+    kept = [secret, *(path for path in (*folder.rglob("*"), *week.rglob("*")) if path.is_file())]
+    before = {path: _digest(path) for path in kept}
+    os.environ["LSDL_TEST_SECRET"] = SECRET
+    try:
+        report = grade(week, folder, jobs=2)
+    finally:
+        del os.environ["LSDL_TEST_SECRET"]
+        for one in sockets:
+            one.close()
+    rows = {row.student: row for row in report.rows}
+    changed = [str(path) for path in kept if not path.is_file() or _digest(path) != before[path]]
+    outputs = {student: _outputs(root, student, week.name) for student in rows}
+    yield Attacked(rows, outputs, connections, changed, _left_behind(), names["GRADEBOOK"].stat().st_mode)
+
+
+def _hand_in(folder: Path, student: str, week: Path, solved: dict, sources: dict[str, str]) -> None:
+    notebook = json.loads(json.dumps(solved))
+    for cell in notebook["cells"]:
+        name = grade_id(cell)
+        if name in sources:
+            cell["source"] = sources[name]
+        if name == "standardise" and not sources:
+            cell["source"] = "# MARK-OF-ANOTHER-STUDENT\n" + "".join(cell["source"])
+    target = folder / student / week.name
+    target.mkdir(parents=True)
+    (target / "homework.ipynb").write_text(json.dumps(notebook))
+
+
+def _header(text: str, key: str, default: str = "") -> str:
+    found = re.search(rf"^# {key}:(.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else default
+
+
+def _listen(base: Path, connections: list[str]) -> Iterator[socket.socket]:
+    for name, one, address in (
+        ("tcp", socket.socket(socket.AF_INET), ("127.0.0.1", 0)),
+        ("path", socket.socket(socket.AF_UNIX), str(base / "socket")),
+        ("abstract", socket.socket(socket.AF_UNIX), f"\0lsdl-{os.getpid()}"),
+    ):
+        one.bind(address)
+        one.listen()
+        threading.Thread(target=_accept, args=(name, one, connections), daemon=True).start()
+        yield one
+
+
+def _accept(name: str, one: socket.socket, connections: list[str]) -> None:
+    try:
+        one.accept()
+        connections.append(name)
+    except OSError:
+        pass  # closed at the end
+
+
+def _outputs(root: Path, student: str, week: str) -> str:
+    path = root / "gradebook" / "autograded" / student / week / "homework.ipynb"
+    cells = json.loads(path.read_text())["cells"]
+    return json.dumps([cell.get("outputs", []) for cell in cells])
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() + oct(path.stat().st_mode)
+
+
+def _left_behind() -> list[str]:
+    """Files and processes of the user that kernels become, or of kernels at all."""
+    uid = (jail.ordinary_user() or (os.getuid(), 0))[0]
+    found = [str(path) for path in Path("/tmp").glob("lsdl-*") if path.is_dir() and (path / "zygote").exists()]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            # a kernel is a copy of the process that holds this text as its command
+            if process.stat().st_uid == uid and b"lsdl.grading.zygote" in (process / "cmdline").read_bytes():
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("attack", [path.stem for path in ATTACKS])
+def test_attack_earns_what_it_should(attacked: Attacked, attack: str) -> None:
+    text = (REPOSITORY / "tests" / "submissions" / f"{attack}.py").read_text()
+    lost, row = _header(text, "points").split(), attacked.rows[attack]
+    expected = {name: 0 if name in lost else points for name, points in POINTS.items()}
+    assert {name: row.cells[name].points for name in POINTS} == expected, row
+    assert row.status in _header(text, "status", "ok").split()
+    assert all(row.cells[name].message for name in lost)
+    assert not row.unsafe
+
+
+@pytest.mark.parametrize("attack", [path.stem for path in ATTACKS])
+def test_attack_reaches_nothing(attacked: Attacked, attack: str) -> None:
+    assert "TRIED" in attacked.outputs[attack]  # else the test proves nothing
+    assert "BREACH" not in attacked.outputs[attack], attacked.outputs[attack]
+
+
+def test_others_lose_nothing(attacked: Attacked) -> None:
+    for number in (1, 2, 3):
+        row = attacked.rows[f"honest-{number}"]
+        assert {name: row.cells[name].points for name in POINTS} == POINTS
+
+
+def test_nothing_outside_the_scratch_changed(attacked: Attacked) -> None:
+    assert attacked.connections == []
+    assert attacked.changed == []
+    assert attacked.left == []
+    assert attacked.gradebook_mode & 0o111 == 0  # one of them asked for 0o777
+    assert not any(Path(folder, "lsdl-attack").exists() for folder in ("/tmp", "/var/tmp", "/dev/shm"))
+
+
+def test_outputs_hold_text_and_pictures_only(attacked: Attacked) -> None:
+    assert "MARK-OF-A-SCRIPT" not in attacked.outputs["script"]
+    assert len(attacked.outputs["output_flood"]) < 3_000_000
+
+
+def test_hidden_values_are_not_named(attacked: Attacked) -> None:
+    for row in attacked.rows.values():
+        for mark in row.cells.values():
+            assert "hidden" not in mark.message or "was expected" not in mark.message

@@ -1,0 +1,217 @@
+"""What students get back: points and hints; no hidden test, no hidden value, no script, no path."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from nbformat.v4 import new_code_cell, new_output
+
+from lsdl.grading import GradingError, jail
+from lsdl.grading.feedback import (
+    A_HIDDEN_CHECK,
+    HideHiddenTests,
+    SafeOutputs,
+    check_names,
+    clean_html,
+    for_student,
+    make_feedback,
+    without_paths,
+)
+from lsdl.grading.grade import grade
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+UNSAFE = bool(jail.missing())
+CELL = """check("f/value", f(1))
+### BEGIN HIDDEN TESTS
+check("f/hidden", f(SECRET))
+assert f(2) == 4, 'f(2) is not 4'
+### END HIDDEN TESTS"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("AssertionError: f/value: expected 3.0, got 4.0.", "f/value: expected 3.0, got 4.0."),
+        ("AssertionError: f/hidden: expected 71.5, got 4.0.", A_HIDDEN_CHECK),
+        (
+            "AssertionError: f/hidden: Is the root missing?\nexpected 71.5, got 4.0.",
+            f"Is the root missing?\n{A_HIDDEN_CHECK}",
+        ),
+        ("f/hidden: expected 71.5, got 4.0.", A_HIDDEN_CHECK),
+        ("f/value: expected 3.0, got 4.0.", "f/value: expected 3.0, got 4.0."),
+        ("AssertionError: f(2) is not 4", "f(2) is not 4"),
+        ("AssertionError: 71.5 is what I was called with", A_HIDDEN_CHECK),
+        ("AssertionError: ", A_HIDDEN_CHECK),
+        ("AssertionError: a hidden check: Is the root missing?", "A hidden check: Is the root missing?"),
+        ("CellTimeoutError: 71.5", "The cell ran longer than its time limit."),
+    ],
+)
+def test_what_is_told_of_a_message(text: str, told: str) -> None:
+    assert for_student(text, CELL, {"f/value"}) == told
+
+
+def test_an_exception_is_named_without_what_it_says() -> None:
+    told = for_student("ValueError: called with 71.5", CELL, {"f/value"})
+    assert "ValueError" in told and "71.5" not in told
+
+
+def test_prints_in_a_cell_with_hidden_tests_are_left_out() -> None:
+    error = new_output("error", ename="AssertionError", evalue="f/hidden: expected 71.5, got 4.0.", traceback=["71.5"])
+    shown = new_output("display_data", data={"text/plain": "71.5", "text/html": "71.5"})
+    graded = {
+        "nbgrader": {
+            "schema_version": 3,
+            "grade_id": "f",
+            "grade": True,
+            "locked": True,
+            "solution": False,
+            "points": 1,
+        }
+    }
+    cell = new_code_cell(
+        CELL, metadata=graded, outputs=[new_output("stream", name="stdout", text="71.5"), shown, error]
+    )
+    hidden, _ = HideHiddenTests().preprocess_cell(cell, {}, 0)
+    assert "71.5" not in json.dumps(hidden) and "SECRET" not in hidden.source and "f/hidden" not in json.dumps(hidden)
+    assert A_HIDDEN_CHECK in hidden.outputs[0].text
+
+
+def test_marks_of_hidden_tests_in_a_students_own_cell() -> None:
+    cell = new_code_cell("### BEGIN HIDDEN TESTS\nmine")
+    assert HideHiddenTests().preprocess_cell(cell, {}, 0)[0].source == "### BEGIN HIDDEN TESTS\nmine"
+
+
+def test_names_of_checks() -> None:
+    assert check_names(CELL) == {"f/value", "f/hidden"}
+    assert check_names("check(name) +") == set()
+
+
+def test_paths_are_cut_and_addresses_stay() -> None:
+    place = Path(sys.prefix) / "lib" / "x.py"
+    text = f'File "{place}", line 3; see https://example.org/usr/bin and 1/2/3 or /usr/lib/python3/y.py:12'
+    assert without_paths(text) == 'File "…/x.py", line 3; see https://example.org/usr/bin and 1/2/3 or …/y.py:12'
+
+
+class _Elements(HTMLParser):
+    found: list[tuple[str, dict[str, str | None]]]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def elements(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    """The tags of a page with their attributes, as a browser would see them."""
+    parser = _Elements()
+    parser.found = []
+    parser.feed(html)
+    return parser.found
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<img src='https://example.org/spy.png'>",
+        "<a href='javascript:alert(1)'>x</a>",
+        "<a href='data:text/html,<script>alert(1)</script>'>x</a>",
+        "<iframe src='//example.org'></iframe>",
+        "<svg onload=alert(1)></svg>",
+        "<div style='background:url(https://example.org)'>x</div>",
+        "<form action='/formgrader'><input></form>",
+        "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+    ],
+)
+def test_html_of_strangers_is_harmless(html: str) -> None:
+    for tag, attributes in elements(clean_html(html)):
+        assert tag in ("a", "div", "img", "table"), clean_html(html)
+        assert not attributes, clean_html(html)
+
+
+def test_html_that_is_wanted_stays() -> None:
+    table = '<table class="dataframe"><thead><tr><th>a</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>'
+    assert clean_html(table) == table
+    assert 'src="data:image/png;base64,aGk="' in clean_html('<img alt="p" src="data:image/png;base64,aGk=">')
+
+
+def test_outputs_that_are_no_pictures() -> None:
+    data = {
+        "image/png": '"><script>alert(1)</script>',
+        "image/svg+xml": "<svg onload=alert(1)/>",
+        "application/javascript": "alert(1)",
+        "text/latex": "<script>alert(1)</script>",
+        "text/plain": "kept",
+    }
+    cell = new_code_cell("", outputs=[new_output("display_data", data=data, metadata={"image/png": {"alt": '">'}})])
+    safe, _ = SafeOutputs().preprocess_cell(cell, {}, 0)
+    assert safe.outputs[0].data == {"text/plain": "kept"} and safe.outputs[0].metadata == {}
+
+
+SPY = """
+from IPython.display import HTML, Javascript, display
+import os
+display(HTML("<script>alert('html')</script><img src=x onerror=alert(2)><b>bold</b>"), Javascript("alert('js')"))
+print("<script>alert('print')</script>", os.getcwd(), os.__file__)
+def double(x):
+    print("called with", x)
+    return abs(2 * x)
+"""
+
+
+@pytest.mark.slow
+def test_pages_of_a_class(week: Path, submit: Callable[..., Path]) -> None:
+    def spy(notebook: dict) -> None:
+        notebook["cells"][1]["source"] = SPY
+        notebook["cells"][-1]["source"] = "**because**\n\n<script>alert('text')</script>"
+
+    folder = submit("spy", spy)
+    (folder / "bad.ipynb").write_text("{")
+    grade(week, folder, unsafe=UNSAFE)
+    pages = make_feedback(week)
+    assert [page.parts[-3] for page in pages] == ["spy"]
+    page = pages[0].read_text(encoding="utf-8")
+    assert "double of another number is wrong" in page and "<b>bold</b>" in page and "<strong>because</strong>" in page
+    body = page.partition("<body>")[2]
+    for tag, attributes in elements(body):
+        assert tag not in ("script", "iframe", "svg", "style") and "onerror" not in attributes, (tag, attributes)
+        assert not (attributes.get("href") or "").startswith("javascript"), attributes
+    assert "application/javascript" not in body
+    for hidden in ("HIDDEN TESTS", "-7", "-14", "called with -7", "called with 3"):
+        assert hidden not in body, hidden
+    for place in (str(week.parent), str(Path.home()) + "/", sys.prefix, tempfile.gettempdir() + "/"):
+        assert place not in page, place
+    with pytest.raises(GradingError, match="bad: no graded homework"):
+        make_feedback(week, ["bad"])
+
+
+@pytest.mark.slow
+def test_hints_without_hidden_values(tmp_path: Path) -> None:
+    """The demonstration week: a known mistake is answered by its hint, the hidden reference stays hidden."""
+    from lsdl.grading.demo import load_mistakes, with_mistake
+    from lsdl.grading.intake import parse
+
+    root = tmp_path / "course"
+    shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)
+    shutil.copy(REPOSITORY / "gradebook" / "nbgrader_config.py", root / "gradebook")
+    week = root / "week99-demo"
+    solved = parse((week / "homework.ipynb").read_bytes())
+    mistake = load_mistakes(week)[0]
+    folder = root / "in"
+    folder.mkdir()
+    (folder / "mia.ipynb").write_text(json.dumps(with_mistake(solved, mistake)))
+    report = grade(week, folder, unsafe=UNSAFE)
+    lost = {name: mark.message for name, mark in report.rows[0].cells.items() if mark.message}
+    assert set(lost) == set(mistake.fails)
+    page = make_feedback(week)[0].read_text(encoding="utf-8")
+    assert "HIDDEN TESTS" not in page
+    names = {name for c in solved["cells"] for name in check_names(c["source"])}
+    hidden = {name for name in names if name.endswith("hidden")}
+    assert hidden and not [name for name in hidden if f"{name}:" in page or f'"{name}"' in page]
+    assert mistake.hint.split(".")[0] in page.replace("&#39;", "'")

@@ -1,0 +1,192 @@
+"""Marks by the rules of course.toml: required parts, lateness, examination; the gradebook keeps raw marks."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lsdl.course import Course, CourseError, Week, load_course
+from lsdl.grading import GradingError, jail
+from lsdl.grading.grade import end_of_day, grade
+from lsdl.grading.nbgrader_course import open_course
+from lsdl.grading.scores import HomeworkMark, all_marks, apply_rules, final_csv, final_marks, marks_csv
+
+UNSAFE = bool(jail.missing())
+PARTS = [
+    {"name": "examination", "weight": 0.5, "pass_mark": 0.45},
+    {"name": "assignments", "weight": 0.5, "pass_mark": 0.45},
+]
+COURSE = Course.model_validate(
+    {
+        "title": "t",
+        "edition": "2026.1",
+        "parts": PARTS,
+        "late": {"per_day": 0.1, "grace_minutes": 60, "last_day": 3},
+        "weeks": {"week97-tiny": {"title": "t", "points": 10, "due": "2026-10-01", "required_cells": ["report"]}},
+    }
+)
+WEEK = COURSE.weeks["week97-tiny"]
+DUE = end_of_day(WEEK.due)
+
+
+def marked(report: float | None, **rest: object) -> HomeworkMark:
+    given = rest.pop("by_hand", report)
+    mark = HomeworkMark(10, raw=8, cells={"value": 8.0, "report": report}, handed_in=True)
+    apply_rules(mark, {"report": given}, WEEK, COURSE, **rest)
+    return mark
+
+
+def test_a_missing_report_costs_all_once_a_person_said_so() -> None:
+    assert (marked(0.0).points, marked(0.0).is_open) == (0, False)
+    assert "report is missing" in marked(0.0).why
+    assert (marked(1.0).points, marked(1.0).why) == (8, "")
+    assert (marked(None).points, marked(None).is_open) == (8, True)  # not graded yet
+    empty = marked(0.0, by_hand=None)  # nbgrader's own 0 for an untouched cell
+    assert (empty.points, empty.is_open) == (8, True) and "looks empty" in empty.why
+
+
+@pytest.mark.parametrize(
+    ("late", "points", "days"),
+    [
+        (timedelta(seconds=-1), 8, 0),
+        (timedelta(minutes=60), 8, 0),
+        (timedelta(minutes=61), 7.2, 1),
+        (timedelta(days=1), 7.2, 1),
+        (timedelta(days=1, seconds=1), 6.4, 2),
+        (timedelta(days=3), 5.6, 3),
+        (timedelta(days=3, seconds=1), 0, 4),
+    ],
+)
+def test_lateness(late: timedelta, points: float, days: int) -> None:
+    mark = marked(1.0, handed_in=DUE + late)
+    assert (mark.points, mark.days_late, mark.raw) == (points, days, 8)
+    assert marked(1.0, handed_in=DUE + late, extension=timedelta(days=9)).points == 8
+
+
+def test_an_unknown_time_is_on_time_and_no_due_date_is_never_late() -> None:
+    assert marked(1.0, handed_in=None).points == 8
+    mark = HomeworkMark(10, raw=8, cells={})
+    apply_rules(mark, {}, Week(title="t", points=10), COURSE, datetime(2100, 1, 1))
+    assert mark.points == 8
+
+
+def test_mistakes_in_course_toml_are_sentences(tmp_path: Path) -> None:
+    parts = "".join(f'[[parts]]\nname = "{part["name"]}"\nweight = 0.5\npass_mark = 0.45\n' for part in PARTS)
+    (tmp_path / "course.toml").write_text(f'title = "t"\nedition = "2026.1"\n[late]\nper_day = 2\n{parts}[weeks]\n')
+    with pytest.raises(CourseError, match="late.per_day"):
+        load_course(tmp_path)
+
+
+@pytest.fixture
+def graded(week: Path, submit: Callable[..., Path]) -> Path:
+    """Three students: ada all right, bob the visible test only and an empty text, cid late."""
+    toml = week.parent / "course.toml"
+    text = toml.read_text().replace("points = 10", 'points = 6\ndue = 2026-10-01\nrequired_cells = ["why"]')
+    toml.write_text(text + "[late]\nper_day = 0.25\n")
+
+    def only_visible(notebook: dict) -> None:
+        notebook["cells"][1]["source"] = "def double(x):\n    return abs(2 * x)"
+
+    submit("ada")
+    submit("bob", only_visible)
+    folder = submit("cid")
+    (folder / "cid" / week.name / "timestamp.txt").write_text("2026-10-03 12:00:00 UTC")
+    report = grade(week, folder, unsafe=UNSAFE)
+    assert [row.points for row in report.rows] == [4, 1, 4]
+    return week.parent
+
+
+def give(root: Path, student: str, points: float) -> None:
+    """What formgrader does when a person enters points."""
+    with open_course(root).gradebook as book:
+        mark = book.find_grade("why", "homework", "week97-tiny", student)
+        mark.manual_score, mark.needs_manual_grade = points, False
+        book.db.commit()
+
+
+@pytest.mark.slow
+def test_marks_and_final_marks_of_a_class(graded: Path, tmp_path: Path) -> None:
+    marks = {student.student: student.homeworks["week97-tiny"] for student in all_marks(graded)}
+    assert {name: (mark.raw, mark.is_open) for name, mark in marks.items()} == {
+        "ada": (4, True),
+        "bob": (1, True),
+        "cid": (4, True),
+    }
+    exam = tmp_path / "exam.csv"
+    exam.write_text("student,points\nada,30\nbob,60\ncid,26\ndan,50\n")
+    assert {mark.student: mark.passed for mark in final_marks(graded, exam, out_of=60)}["ada"] is None
+
+    give(graded, "ada", 2)
+    give(graded, "bob", 0)
+    give(graded, "cid", 2)
+    marks = {student.student: student.homeworks["week97-tiny"] for student in all_marks(graded)}
+    assert {name: mark.points for name, mark in marks.items()} == {"ada": 6, "bob": 0, "cid": 3}
+    assert marks["cid"].days_late == 2 and marks["cid"].raw == 6
+    assert not any(mark.is_open for mark in marks.values())
+    with open_course(graded).gradebook as book:  # raw marks only
+        assert {s.student_id: s.score for s in book.assignment_submissions("week97-tiny")} == {
+            "ada": 6,
+            "bob": 1,
+            "cid": 6,
+        }
+
+    table = list(csv.DictReader(io.StringIO(marks_csv(all_marks(graded)))))
+    assert [line["student"] for line in table] == ["ada", "bob", "cid"]
+    assert table[1] | {"week97-tiny": "0", "week97-tiny raw": "1", "week97-tiny/double_value": "0"} == table[1]
+    assert table[1]["week97-tiny rule"] == "why is missing: 0 points"
+    assert table[2]["week97-tiny rule"] == "2 days late: 50 % count"
+
+    final = {mark.student: mark for mark in final_marks(graded, exam, out_of=60)}
+    assert {name: mark.passed for name, mark in final.items()} == {
+        "ada": True,
+        "bob": False,
+        "cid": False,
+        "dan": False,
+    }
+    assert final["ada"].total == pytest.approx(0.75)
+    assert "assignments 0.0 %" in final["bob"].why and "examination 43.3 %" in final["cid"].why
+    assert "not in the gradebook" in final["dan"].why
+    assert final_csv([final["ada"]]).splitlines()[1] == "ada,50.00,100.00,75.00,yes,"
+
+    times = tmp_path / "times.csv"
+    times.write_text("student,homework,handed_in\ncid,week97-tiny,2026-10-01 12:00\n")
+    assert {s.student: s.homeworks["week97-tiny"].points for s in all_marks(graded, times)}["cid"] == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,points\nada,3\n", "needs the columns points, student"),
+        ("student,points\nada,many\n", "are no number"),
+        ("student,points\nada,70\n", "has 70 points"),
+        ("student,points\nada,nan\n", "has nan points"),
+        ("student,points\nada,7\nada,8\n", "is there twice"),
+        ("student,points\nada\n", "needs the columns"),
+    ],
+)
+def test_a_wrong_table_of_the_examination(week: Path, tmp_path: Path, text: str, said: str) -> None:
+    exam = tmp_path / "exam.csv"
+    exam.write_text(text)
+    with pytest.raises(GradingError, match=said):
+        final_marks(week.parent, exam, out_of=60)
+
+
+def test_nothing_was_graded_yet(week: Path) -> None:
+    with pytest.raises(GradingError, match="no marks yet"):
+        all_marks(week.parent)
+    assert not (week.parent / "gradebook" / "gradebook.db").exists()
+
+
+def test_a_required_cell_needs_points(week: Path, submit: Callable[..., Path]) -> None:
+    toml = week.parent / "course.toml"
+    toml.write_text(toml.read_text() + 'required_cells = ["nowhere"]\n')
+    from lsdl.grading.release import release
+
+    release(week, check=False)
+    with pytest.raises(GradingError, match="nowhere in required_cells of week97-tiny is no graded cell"):
+        all_marks(week.parent)
