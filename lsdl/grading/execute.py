@@ -98,11 +98,15 @@ class _Client(NotebookClient):
             return None  # widgets have no one to look at them, and a later cell changes no earlier one
         if kind in ("stream", "display_data", "execute_result", "error"):
             msg["content"].pop("transient", None)
-            if kind == "stream":
-                msg["content"]["text"] = str(msg["content"].get("text"))[: max(self.left, 0)]
-            size = len(json.dumps(msg["content"], default=str))
-            enough, self.left = size > self.left, self.left - size
-            if enough and kind != "error":
+            if kind == "stream":  # its beginning is kept, however long it is
+                text = str(msg["content"].get("text"))
+                msg["content"]["text"] = text[: max(self.left, 0)]
+                size, enough = len(text), self.left <= 0
+            else:
+                size = len(json.dumps(msg["content"], default=str))
+                enough = size > self.left and kind != "error"
+            self.left -= size
+            if enough:
                 return None
         return super().process_message(msg, cell, cell_index)
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,16 +90,23 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     kept = [secret, *(path for path in (*folder.rglob("*"), *week.rglob("*")) if path.is_file())]
     before = {path: _digest(path) for path in kept}
     os.environ["LSDL_TEST_SECRET"] = SECRET
+    # scratch folders of its own: other tests grade at the same time
+    scratch = Path(tempfile.mkdtemp(prefix="attacks-", dir="/tmp"))
+    scratch.chmod(0o755)
+    tempfile.tempdir = str(scratch)
     try:
         report = grade(week, folder, jobs=2)
     finally:
+        tempfile.tempdir = None
         del os.environ["LSDL_TEST_SECRET"]
         for one in sockets:
             one.close()
     rows = {row.student: row for row in report.rows}
     changed = [str(path) for path in kept if not path.is_file() or _digest(path) != before[path]]
     outputs = {student: _outputs(root, student, week.name) for student in rows}
-    yield Attacked(rows, outputs, connections, changed, _left_behind(), names["GRADEBOOK"].stat().st_mode)
+    left = _left_behind(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+    yield Attacked(rows, outputs, connections, changed, left, names["GRADEBOOK"].stat().st_mode)
 
 
 def _hand_in(folder: Path, student: str, week: Path, solved: dict, sources: dict[str, str]) -> None:
@@ -149,14 +157,13 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() + oct(path.stat().st_mode)
 
 
-def _left_behind() -> list[str]:
-    """Files and processes of the user that kernels become, or of kernels at all."""
-    uid = (jail.ordinary_user() or (os.getuid(), 0))[0]
-    found = [str(path) for path in Path("/tmp").glob("lsdl-*") if path.is_dir() and (path / "zygote").exists()]
+def _left_behind(scratch: Path) -> list[str]:
+    """Files in the scratch folder, and processes that came from a warm process with that folder."""
+    found = [str(path) for path in scratch.iterdir()]
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            # a kernel is a copy of the process that holds this text as its command
-            if process.stat().st_uid == uid and b"lsdl.grading.zygote" in (process / "cmdline").read_bytes():
+            # a kernel is a copy of the process that names the folder in its command
+            if str(scratch).encode() in (process / "cmdline").read_bytes():
                 found.append(process.name)
         except OSError:
             continue
