@@ -1,0 +1,513 @@
+"""Week 04: data, backbone, views, the training loop and the evaluation of the seminar and the homework; no solutions."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from lsdl.data.augment import random_affine, random_colour, random_resized_crop
+from lsdl.data.clip import normalise
+from lsdl.data.emoji import CLASSES, PARTS, STYLES, Emoji, load_emoji
+
+Labelled = tuple[Tensor, Tensor]  # pictures (n, 3, size, size) uint8 and classes (n,) int64
+
+TEST_ARTISTS = ("emojione", "noto-v1")
+LABEL_STYLES = ("noto", "twemoji", "openmoji", "fluent-flat")  # one set a maker: a sibling would give the answer away
+CONCEPTS, CONCEPT_SEED = 100, 2024
+UNLABELLED = 6830  # pictures; asserted, so that a change of the data is noticed
+STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+CIFAR10 = ("airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # "car": STL-10's word
+ASSETS = Path(__file__).parent / "assets"
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device of the parameters cell: "auto" takes the GPU if there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+# Data
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """A task with few labels.
+
+    Attributes:
+        names: class names, index = label.
+        train: the labelled pictures.
+        tests: test pictures by name, "id" (the makers of the labels) first; the labels are those of `names`.
+    """
+
+    names: tuple[str, ...]
+    train: Labelled
+    tests: Mapping[str, Labelled]
+
+
+@lru_cache
+def choose_concepts(part: str) -> tuple[int, ...]:
+    """The 100 concepts of the few-label task for testing ("test") or for choices ("val"), as sorted concept indices.
+
+    Candidates are alone in their family (no look-alike by name or, within a maker, by pixels) and have a picture in every style that the
+    task needs: all nine for "test", the four label styles for "val". They are of the data's test part; "val" also takes from the
+    val part, and what "test" left. In random order (fixed seed) a candidate joins unless its name shares a word with one already
+    chosen ("key", "old key"), until there are 100. The rule was fixed before any result.
+    """
+    data = load_emoji(32)
+    table, families = _cells(data), Counter(c.family for c in data.concepts)
+    parts = torch.tensor([PARTS.index(p) for p in (("test",) if part == "test" else ("test", "val"))])
+    pool = set(data.concept[torch.isin(data.part, parts)].tolist())
+    pool -= set() if part == "test" else set(choose_concepts("test"))
+    columns = [STYLES.index(s) for s in (STYLES if part == "test" else LABEL_STYLES)]
+    complete = (table[:, columns] >= 0).all(1).tolist()
+    candidates = [k for k in sorted(pool) if families[data.concepts[k].family] == 1 and complete[k]]
+    random.Random(CONCEPT_SEED).shuffle(candidates)
+    chosen: list[int] = []
+    used: set[str] = set()
+    for k in candidates:
+        words = set(re.findall(r"\w+", data.concepts[k].name.casefold()))
+        words -= {"a", "and", "in", "of", "on", "the", "to", "with"}
+        if not words & used and len(chosen) < CONCEPTS:
+            chosen.append(k)
+            used |= words
+    if len(chosen) < CONCEPTS:
+        raise ValueError(f"Only {len(chosen)} concepts of part {part!r} meet the rule, {CONCEPTS} are needed.")
+    return tuple(sorted(chosen))
+
+
+def unlabelled_part(data: Emoji) -> Emoji:
+    """What pretraining may see: neither a test or validation concept, nor a test artist, nor a held-out cell of the data card.
+
+    Raises:
+        ValueError: the data changed, so that checkpoints are void.
+    """
+    hidden = torch.tensor(choose_concepts("test") + choose_concepts("val"))
+    artists = torch.tensor([STYLES.index(s) for s in TEST_ARTISTS])
+    seen = data[~data.held_out & ~torch.isin(data.concept, hidden) & ~torch.isin(data.style, artists)]
+    if len(seen) != UNLABELLED:
+        raise ValueError(f"{len(seen)} unlabelled pictures, not {UNLABELLED}: the data changed, checkpoints are void.")
+    return seen
+
+
+def load_unlabelled(scale: str, root: str | Path | None = None) -> Tensor:
+    """Pictures without labels for pretraining, (n, 3, size, size) uint8.
+
+    Args:
+        scale: "smoke": 6,830 emoji of 32 px (`unlabelled_part`); "full": STL-10's 100,000 pictures of 96 px.
+        root: folder with `stl10_binary/`; default: the environment variable STL10.
+    """
+    if scale == "smoke":
+        return unlabelled_part(load_emoji(32)).images
+    return _stl10(root, "unlabeled_X.bin")
+
+
+def load_task(scale: str, part: str = "test", seed: int = 0, root: str | Path | None = None) -> FewLabels:
+    """The few-label task.
+
+    Args:
+        scale: "smoke": 100 concepts that pretraining never saw, each drawn by four makers. The seed decides which maker's picture is
+            the in-distribution test (each maker 25 times); the other three are the labels. "full": STL-10's 5,000 labelled and 8,000 test pictures.
+        part: "test", or "val": other concepts (full: a fifth of the labelled pictures as the test), to choose hyperparameters on. Only "test"
+            has the pictures of the test artists (full: CIFAR-10's test pictures of the common classes).
+        seed: of the choice of labels.
+        root: folder with `stl10_binary/` and `cifar-10-batches-bin/`; default: the environment variable STL10.
+
+    Raises:
+        ValueError: unknown scale or part.
+        FileNotFoundError: full scale's files are not there.
+    """
+    if scale not in ("smoke", "full") or part not in ("test", "val"):
+        raise ValueError(f'scale is "smoke" or "full" and part "test" or "val", not {scale!r} and {part!r}.')
+    generator = torch.Generator().manual_seed(seed)
+    if scale == "full":
+        images, labels = _stl10(root, "train_X.bin"), _stl10(root, "train_y.bin")
+        if part == "val":
+            order = torch.randperm(len(images), generator=generator)
+            test, train = order[: len(order) // 5], order[len(order) // 5 :]
+            return FewLabels(STL10, (images[train], labels[train]), {"id": (images[test], labels[test])})
+        other, theirs, names = load_other_domain("full", root)
+        common = torch.tensor([names[k] in STL10 for k in theirs.tolist()])
+        ours = torch.tensor([STL10.index(names[k]) for k in theirs[common].tolist()])
+        tests = {"id": (_stl10(root, "test_X.bin"), _stl10(root, "test_y.bin")), "cifar10": (other[common], ours)}
+        return FewLabels(STL10, (images, labels), tests)
+    data, concepts = load_emoji(32), torch.tensor(choose_concepts(part))
+    table = _cells(data)[concepts]  # (100, styles)
+    cells = table[:, [STYLES.index(s) for s in LABEL_STYLES]]
+    label = torch.arange(CONCEPTS)[:, None].expand_as(cells)
+    left_out = torch.randperm(CONCEPTS, generator=generator) % len(LABEL_STYLES)  # which maker tests the concept
+    is_test = left_out[:, None] == torch.arange(len(LABEL_STYLES))
+    tests = {"id": (data.images[cells[is_test]], label[is_test])}
+    if part == "test":
+        tests |= {a: (data.images[table[:, STYLES.index(a)]], torch.arange(CONCEPTS)) for a in TEST_ARTISTS}
+    names = tuple(data.concepts[k].name for k in concepts)
+    return FewLabels(names, (data.images[cells[~is_test]], label[~is_test]), tests)
+
+
+def load_other_domain(scale: str, root: str | Path | None = None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Another domain as a data set of its own: its own order of classes, one class more and one less than the task's.
+
+    Args:
+        scale: "smoke": emojione's drawings in alphabetical order of the names; "full": CIFAR-10's test pictures ("frog" instead of "monkey"),
+            enlarged to 96 px.
+        root: folder with `cifar-10-batches-bin/`; default: the environment variable STL10.
+
+    Returns:
+        pictures (n, 3, size, size) uint8, labels (n,) int64, class names in this set's own order.
+    """
+    if scale == "full":
+        records = np.fromfile(_file(root, "cifar-10-batches-bin/test_batch.bin"), np.uint8).reshape(-1, 3073)
+        pictures = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32))
+        pictures = F.interpolate(pictures.float(), 96, mode="bicubic", antialias=True).clamp(0, 255).round().byte()
+        return pictures, torch.from_numpy(records[:, 0].astype(np.int64)), CIFAR10
+    data, rng, test = load_emoji(32), random.Random(CONCEPT_SEED), choose_concepts("test")
+    column = _cells(data)[:, STYLES.index("emojione")]
+    missing = rng.choice(test)
+    extra = rng.choice([k for k in choose_concepts("val") if column[k] >= 0])
+    chosen = sorted({*test, extra} - {missing}, key=lambda k: data.concepts[k].name.casefold())
+    return data.images[column[chosen]], torch.arange(len(chosen)), tuple(data.concepts[k].name for k in chosen)
+
+
+def load_kinds(per_class: int | None, seed: int) -> FewLabels:
+    """Week 01's task, where self-supervision hardly helps: 18 kinds, labels from noto's training concepts, test on unseen cells.
+
+    Args:
+        per_class: labelled pictures a class (all if fewer exist); None for all 610.
+        seed: of the choice of labels.
+    """
+    data = load_emoji(32)
+    train = data.select(styles="noto", part="train", held_out=False, labelled=True)
+    if per_class is not None:
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+        train = train[torch.cat([order[train.label[order] == k][:per_class] for k in range(len(CLASSES))])]
+    tests = {}
+    for style in STYLES:
+        test = data.select(styles=style, part="test", held_out=True, labelled=True)
+        tests["id" if style == "noto" else style] = (test.images, test.label)
+    return FewLabels(CLASSES, (train.images, train.label), tests)
+
+
+def moved(images: Tensor) -> Tensor:
+    """The same pictures shifted, turned and scaled at random (fixed seed), uint8: breaks the alignment that raw pixels live on."""
+    generator = torch.Generator().manual_seed(0)
+    return (random_affine(images.float() / 255, flip=0.0, generator=generator) * 255).round().to(torch.uint8)
+
+
+def _cells(data: Emoji) -> Tensor:
+    """(concepts, styles) int64: the index of the picture, -1 where there is none."""
+    table = torch.full((len(data.concepts), len(STYLES)), -1)
+    table[data.concept, data.style] = torch.arange(len(data))
+    return table
+
+
+def _file(root: str | Path | None, name: str) -> Path:
+    path = Path(root or os.environ.get("STL10", "data/stl10")) / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: unpack the archive there, or set STL10 to the folder that has it.")
+    return path
+
+
+def _stl10(root: str | Path | None, name: str) -> Tensor:
+    """One of STL-10's binary files: pictures (n, 3, 96, 96) uint8, stored column by column, or labels (n,) from 0."""
+    values = np.fromfile(_file(root, f"stl10_binary/{name}"), np.uint8)
+    if name.endswith("_y.bin"):
+        return torch.from_numpy(values.astype(np.int64) - 1)
+    return torch.from_numpy(values.reshape(-1, 3, 96, 96)).transpose(2, 3).contiguous()
+
+
+# Backbone and heads
+
+
+class NarrowResNet(ResNet):
+    """torchvision's ResNet-18 with `width` channels in the first stage instead of 64 and no classifier; same names and keys.
+
+    For small pictures the stem is a 3x3 convolution without max-pooling (SimCLR, appendix B.9); its stride 2 makes a step four times cheaper.
+    """
+
+    def __init__(self, width: int = 16) -> None:
+        self.width = width
+        super().__init__(BasicBlock, [2, 2, 2, 2])
+        self.conv1 = nn.Conv2d(3, width, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.Identity()
+        self.fc = nn.Identity()
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def _make_layer(self, block, planes: int, blocks: int, stride: int = 1, dilate: bool = False) -> nn.Sequential:
+        if planes == 64:
+            self.inplanes = self.width
+        return super()._make_layer(block, planes * self.width // 64, blocks, stride, dilate)
+
+
+def make_backbone(scale: str, width: int = 16) -> nn.Module:
+    """A fresh backbone: normalised pictures (batch, 3, size, size) -> features (batch, `feature_dim`)."""
+    if scale == "smoke":
+        return NarrowResNet(width)
+    backbone = ResNet(BasicBlock, [2, 2, 2, 2])
+    backbone.fc = nn.Identity()
+    return backbone
+
+
+def feature_dim(backbone: nn.Module) -> int:
+    """Length of the feature vector of a ResNet-18: the channels of its last BatchNorm."""
+    return backbone.layer4[-1].bn2.num_features
+
+
+def mlp(dim_in: int, hidden: int, dim_out: int, layers: int = 2, last_norm: bool = False) -> nn.Sequential:
+    """Projection or prediction head: Linear, BatchNorm, ReLU; a last Linear; with `last_norm` SimSiam's BatchNorm without parameters."""
+    parts: list[nn.Module] = []
+    for _ in range(layers - 1):
+        parts += [nn.Linear(dim_in, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
+        dim_in = hidden
+    parts.append(nn.Linear(dim_in, dim_out, bias=not last_norm))
+    return nn.Sequential(*parts, *([nn.BatchNorm1d(dim_out, affine=False)] if last_norm else []))
+
+
+def save_backbone(backbone: nn.Module, file: Path) -> None:
+    """Write a backbone as safetensors, numbers in half precision."""
+    state = backbone.state_dict()
+    save_file({k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}, file)
+
+
+def load_backbone(name: str, scale: str = "smoke") -> nn.Module:
+    """The committed backbone assets/NAME.safetensors, float32, in eval mode.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint of that name.
+    """
+    file = ASSETS / f"{name}.safetensors"
+    if not file.is_file():
+        known = ", ".join(sorted(p.stem for p in ASSETS.glob("*.safetensors") if p.stem != "references"))
+        raise FileNotFoundError(f"There is no checkpoint {name!r} in assets; there are: {known}.")
+    backbone = make_backbone(scale)
+    backbone.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()})
+    return backbone.eval()
+
+
+# Views and training
+
+
+def view(
+    images: Tensor, generator: torch.Generator, *, area: tuple[float, float] = (0.35, 1.0), colour: bool = True
+) -> Tensor:
+    """One random view, normalised. Shift, scale, turn, crop: alignment is a shortcut; grey, channel swaps: so is colour.
+
+    Args:
+        images: (batch, 3, size, size) uint8 or float in [0, 1].
+        generator: CPU generator of the random numbers.
+        area: range of the crop's share of the area.
+        colour: False leaves the colours as they are.
+    """
+    images = images.float() / 255 if images.dtype == torch.uint8 else images
+    images = random_affine(images, degrees=20, scale=(0.7, 1.2), translate=0.15, generator=generator)
+    images = random_resized_crop(images, area=area, flip=0.0, generator=generator)
+    if colour:
+        images = random_colour(images, strength=0.6, grey=0.25, swap=0.4, generator=generator)
+    return normalise(images).contiguous(memory_format=torch.channels_last)
+
+
+def two_views(images: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """Two independent views of every picture."""
+    return [view(images, generator), view(images, generator)]
+
+
+class Learner(nn.Module):
+    """What `pretrain` trains: a backbone, heads, and what else a method needs. A method overrides `loss` and the hooks that it uses.
+
+    Attributes:
+        backbone: what is evaluated and kept.
+        z: projections (batch, d) float32 of the last first view, to watch collapse; set by `loss`.
+    """
+
+    backbone: nn.Module
+    z: Tensor
+
+    def loss(self, views: Sequence[Tensor], index: Tensor) -> Tensor:
+        """Loss of one batch; `index` (batch,) says which unlabelled pictures the views show."""
+        raise NotImplementedError
+
+    def before_epoch(self, images: Tensor, generator: torch.Generator) -> None:
+        """Called before each epoch with all unlabelled pictures (uint8)."""
+
+    def after_step(self, progress: float) -> None:
+        """Called after each optimiser step; progress is the share of training done, in (0, 1]."""
+
+
+def spread(z: Tensor) -> float:
+    """Mean over channels of the standard deviation of z/|z|, times sqrt(d): 1 for a uniform direction, 0 when collapsed (SimSiam, section 4.1)."""
+    return float(F.normalize(z.detach().float(), dim=1).std(0).mean() * z.shape[1] ** 0.5)
+
+
+def effective_rank(z: Tensor) -> float:
+    """exp of the entropy of the normalised eigenvalues of the covariance of z (n, d) (Roy and Vetterli 2007): 1 ... d."""
+    values = torch.linalg.eigvalsh(torch.cov(z.detach().float().T)).clamp(min=1e-12)
+    share = values / values.sum()
+    return float(torch.exp(-(share * share.log()).sum()))
+
+
+def pretrain(
+    learner: Learner,
+    images: Tensor,
+    steps: int,
+    *,
+    batch_size: int = 256,
+    lr: float = 1.5e-3,
+    weight_decay: float = 0.05,
+    warmup: int = 100,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    views: Callable[[Tensor, torch.Generator], list[Tensor]] = two_views,
+    probe: Callable[[nn.Module], float] | None = None,
+    every: int = 50,
+    progress: Callable[[int, float], None] | None = None,
+) -> dict[str, list[float]]:
+    """Train a learner without labels: AdamW, warm-up and cosine, bfloat16; every method gets the same.
+
+    Args:
+        learner: trained in place.
+        images: (n, 3, size, size) uint8; a batch is the next `batch_size` of a random order without the epoch's remainder.
+        steps: optimiser steps.
+        views: pictures (batch, 3, size, size) uint8 -> views.
+        probe: measured on the backbone (eval mode) at the start and ten times during training.
+        every: steps between two entries of the log.
+        progress: called with the step and the loss at each entry.
+
+    Returns:
+        "step", "loss" (mean since the last entry), "spread", "rank" of z, lists of the same length; "probe_step", "probe"; "seconds" a step (one number).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    learner.to(device, memory_format=torch.channels_last).train()
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if (p.ndim > 1) == matrix], "weight_decay": matrix * weight_decay}
+        for matrix in (True, False)
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=lr)
+    log: dict[str, list[float]] = {name: [] for name in ("step", "loss", "spread", "rank", "probe_step", "probe")}
+    order, losses, started = torch.empty(0, dtype=torch.int64), [], time.perf_counter()
+
+    def measure(step: int) -> None:
+        if probe is not None:
+            learner.backbone.eval()
+            log["probe_step"].append(step)
+            log["probe"].append(probe(learner.backbone))
+            learner.backbone.train()
+
+    measure(0)
+    for step in range(steps):
+        if len(order) < batch_size:
+            order = torch.randperm(len(images), generator=generator)
+            learner.before_epoch(images, generator)
+        index, order = order[:batch_size], order[batch_size:]
+        batch = views(images[index].to(device), generator)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            loss = learner.loss(batch, index.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        learner.after_step((step + 1) / steps)
+        losses.append(loss.detach())
+        if (step + 1) % every == 0 or step + 1 == steps:
+            for name, value in (
+                ("step", step + 1),
+                ("loss", float(torch.stack(losses).mean())),
+                ("spread", spread(learner.z)),
+                ("rank", effective_rank(learner.z)),
+            ):
+                log[name].append(round(value, 4))
+            losses = []
+            if progress is not None:
+                progress(step + 1, log["loss"][-1])
+        if (step + 1) % max(1, steps // 10) == 0:
+            measure(step + 1)
+    log["seconds"] = round((time.perf_counter() - started) / max(1, steps), 4)
+    return log
+
+
+# Evaluation
+
+
+@torch.no_grad()
+def embed(backbone: nn.Module, images: Tensor) -> Tensor:
+    """Features (n, d) float32 on the CPU of pictures (n, 3, size, size) uint8; the backbone is left in eval mode."""
+    backbone.eval()
+    device = next(backbone.parameters()).device
+    batches = (normalise(x.to(device)).contiguous(memory_format=torch.channels_last) for x in images.split(500))
+    return torch.cat([backbone(x).float().cpu() for x in batches])
+
+
+def linear_probe(train: Labelled, tests: Mapping[str, Labelled], c: float = 0.1) -> dict[str, Tensor]:
+    """scikit-learn's logistic regression on standardised features.
+
+    Args:
+        train: features (n, d) and classes.
+        tests: the same by name.
+        c: inverse strength of the penalty.
+
+    Returns:
+        For each test which pictures are right, (n,) bool.
+    """
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300))
+    model.fit(train[0].numpy(), train[1].numpy())
+    return {name: torch.from_numpy(model.predict(x.numpy())) == y for name, (x, y) in tests.items()}
+
+
+def nearest_neighbours(train: Labelled, tests: Mapping[str, Labelled], k: int = 1) -> dict[str, Tensor]:
+    """k nearest neighbours by cosine of centred features, votes weighted by exp(cosine / 0.1) (Wu et al. 2018, section 3.4); as `linear_probe`."""
+    mean, classes = train[0].mean(0), int(train[1].max()) + 1
+    base = F.normalize(train[0] - mean, dim=1)
+    right = {}
+    for name, (x, y) in tests.items():
+        cosine, index = (F.normalize(x - mean, dim=1) @ base.T).topk(k, dim=1)
+        votes = torch.zeros(len(x), classes).scatter_add_(1, train[1][index], (cosine / 0.1).exp())
+        right[name] = votes.argmax(1) == y
+    return right
+
+
+def retrieval(scale: str) -> Callable[[nn.Module], float]:
+    """A quick score of a backbone for training curves: the share of validation pictures whose nearest other picture, moved, is of their class."""
+    task = load_task(scale, "val")
+    images, labels = (torch.cat([a, b])[:2000] for a, b in zip(task.train, task.tests["id"], strict=True))
+    queries = moved(images)
+
+    def score(backbone: nn.Module) -> float:
+        keys, asked = embed(backbone, images), embed(backbone, queries)
+        mean = keys.mean(0)
+        cosine = F.normalize(asked - mean, dim=1) @ F.normalize(keys - mean, dim=1).T
+        nearest = cosine.fill_diagonal_(-1).argmax(1)  # not the picture itself
+        return round(float((labels[nearest] == labels).float().mean()), 4)
+
+    return score
+
+
+def colours(images: Tensor) -> Tensor:
+    """Histogram of 64 colours, (n, 64) square roots of shares: what colour alone can tell."""
+    level = (images // 64).long()
+    index = level[:, 0] * 16 + level[:, 1] * 4 + level[:, 2]
+    return F.one_hot(index.flatten(1), 64).float().mean(1).sqrt()
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Pixels at half the resolution minus the picture's mean, (n, 3 (size/2)^2): what aligned shapes alone can tell."""
+    x = F.avg_pool2d(images.float() / 255, 2).flatten(1)
+    return x - x.mean(1, keepdim=True)
