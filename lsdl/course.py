@@ -48,13 +48,14 @@ class Week(_Table):
     bonus: float = Field(0, ge=0)
     required: bool = False  # True: nobody passes without handing in this homework
     due: date | None = None  # the end of that day, where the machine that computes the marks stands
-    # Manual cells with points: a homework counts 0 once a person gave one of them 0 (no baseline, no report).
+    # Cells graded by hand: a homework counts 0 once a person gave one of them 0 of its points (no baseline, no report), or,
+    # whatever its points, a comment that begins with "missing".
     required_cells: tuple[str, ...] = ()
     budget: Budget | None = None  # only where it differs from the course's
 
 
 class Late(_Table):
-    """What lateness costs. The gradebook holds raw marks; `lsdl scores` applies this."""
+    """What lateness costs; without entries it is only reported. The gradebook holds raw marks; `lsdl scores` applies this."""
 
     per_day: float = Field(0, ge=0, le=1)  # share of the homework's points for each day begun after `due`
     grace_minutes: float = Field(0, ge=0)  # so late is not late yet

@@ -79,7 +79,27 @@ def clip_on_domainnet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTHER_TOWERS", f"local-dir:{folder / 'timm'}")
 
 
-FULL: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {"week01-finetune": clip_on_domainnet}
+def tiny_stl10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STL-10's binary files with two training pictures a class and one test picture, and CIFAR-10's test batch with two."""
+    rng = np.random.default_rng(0)
+
+    def write(name: str, values: np.ndarray) -> None:
+        (folder / "stl10" / name).parent.mkdir(parents=True, exist_ok=True)
+        values.astype(np.uint8).tofile(folder / "stl10" / name)
+
+    for part, count in (("train", 20), ("test", 10), ("unlabeled", 24)):
+        write(f"stl10_binary/{part}_X.bin", rng.integers(0, 256, (count, 3, 96, 96)))
+        if part != "unlabeled":
+            write(f"stl10_binary/{part}_y.bin", np.arange(count) % 10 + 1)  # STL-10 counts from 1
+    records = np.concatenate([np.arange(20)[:, None] % 10, rng.integers(0, 256, (20, 3072))], 1)
+    write("cifar-10-batches-bin/test_batch.bin", records)
+    monkeypatch.setenv("STL10", str(folder / "stl10"))
+
+
+FULL: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
+    "week01-finetune": clip_on_domainnet,
+    "week04-contrastive": tiny_stl10,
+}
 NOTEBOOKS = [
     pytest.param(week / f"{name}.ipynb", id=f"{week.name}-{name}")
     for week in find_weeks(ROOT)

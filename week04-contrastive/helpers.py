@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.ticker import NullFormatter
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -287,13 +289,13 @@ def save_backbone(backbone: nn.Module, file: Path) -> None:
     save_file({k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}, file)
 
 
-def load_backbone(name: str, scale: str = "smoke") -> nn.Module:
-    """The committed backbone assets/NAME.safetensors, float32, in eval mode.
+def load_backbone(name: str | Path, scale: str = "smoke") -> nn.Module:
+    """The committed backbone assets/NAME.safetensors, or the one in a file, float32, in eval mode.
 
     Raises:
         FileNotFoundError: there is no checkpoint of that name.
     """
-    file = ASSETS / f"{name}.safetensors"
+    file = name if isinstance(name, Path) else ASSETS / f"{name}.safetensors"
     if not file.is_file():
         known = ", ".join(sorted(p.stem for p in ASSETS.glob("*.safetensors") if p.stem != "references"))
         raise FileNotFoundError(f"There is no checkpoint {name!r} in assets; there are: {known}.")
@@ -511,3 +513,229 @@ def pixels(images: Tensor) -> Tensor:
     """Pixels at half the resolution minus the picture's mean, (n, 3 (size/2)^2): what aligned shapes alone can tell."""
     x = F.avg_pool2d(images.float() / 255, 2).flatten(1)
     return x - x.mean(1, keepdim=True)
+
+
+# Plots
+
+
+def draw_pictures(rows: Mapping[str, Tensor]) -> plt.Figure:
+    """Pictures in labelled rows: name -> (n, 3, size, size), uint8 or float in [0, 1]."""
+    columns = max(len(images) for images in rows.values())
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(0.8 * columns + 1, 0.8 * len(rows)), layout="constrained", squeeze=False
+    )
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for ax in line:
+            ax.axis("off")
+        for ax, image in zip(line, images, strict=False):
+            ax.imshow(image.permute(1, 2, 0).cpu())
+        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def plot_logs(
+    logs: Mapping[str, Mapping[str, Sequence[float]]], columns: Sequence[str] = ("loss", "spread", "probe")
+) -> plt.Figure:
+    """Training curves by name, one panel for each of "loss", "spread", "rank" and "probe" in `columns`; steps on a logarithmic axis."""
+    titles = {
+        "loss": "loss",
+        "spread": "spread of z (0: one point)",
+        "rank": "effective rank of z",
+        "probe": "nearest neighbour, %",
+    }
+    figure, axes = plt.subplots(1, len(columns), figsize=(3.7 * len(columns), 2.9), layout="constrained", squeeze=False)
+    for ax, column in zip(axes[0], columns, strict=True):
+        for k, (name, log) in enumerate(logs.items()):
+            steps = log["probe_step" if column == "probe" else "step"]
+            points = [(s, 100 * v if column == "probe" else v) for s, v in zip(steps, log[column], strict=True) if s]
+            if points:
+                ax.plot(*zip(*points, strict=True), ("-", "--", "-.", ":")[k % 4], color=f"C{k}", label=name)
+        ax.set(xlabel="step", ylabel=titles[column], xscale="log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    if logs:
+        axes[0][0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+# Homework
+
+
+class Classifier(nn.Module):
+    """Backbone and linear head: normalised pictures (batch, 3, size, size) -> logits (batch, classes) float32; bfloat16 inside on a GPU."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
+            return self.head(self.backbone(images)).float()
+
+
+def mild_view(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The augmentation of training with labels: one mild random view, normalised; images uint8 or in [0, 1]."""
+    images = images.float() / 255 if images.dtype == torch.uint8 else images
+    images = random_affine(images, generator=generator)
+    images = random_colour(images, strength=0.3, grey=0.1, generator=generator)
+    return normalise(images).contiguous(memory_format=torch.channels_last)
+
+
+def fit(
+    step: Callable[[Tensor, Tensor, torch.optim.Optimizer], float],
+    optimizer: torch.optim.Optimizer,
+    data: Labelled,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+) -> list[float]:
+    """Call `step(images, labels, optimizer)` on mild views of all batches; each group's rate warms up for 30 steps and falls as a cosine.
+
+    Returns:
+        What the step returned, once a batch.
+    """
+    images, labels = data
+    device = optimizer.param_groups[0]["params"][0].device
+    generator, per_epoch = torch.Generator().manual_seed(seed), math.ceil(len(images) / batch_size)
+    rates, total, returned = [group["lr"] for group in optimizer.param_groups], epochs * per_epoch, []
+    for _ in range(epochs):
+        for index in torch.randperm(len(images), generator=generator).chunk(per_epoch):
+            factor = min(1, (len(returned) + 1) / 30) * (1 + math.cos(math.pi * len(returned) / total)) / 2
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = factor * rate
+            batch = mild_view(images[index], generator)
+            returned.append(step(batch.to(device), labels[index].to(device), optimizer))
+    return returned
+
+
+def tsne_pictures(scale: str, task: FewLabels, classes: int = 20, versions: int = 6) -> Labelled:
+    """Test pictures for a map, a few hundred of some classes: of each test picture several moved versions (full scale: other pictures)."""
+    if scale == "full":
+        images, labels = task.tests["id"]
+        chosen = torch.cat([(labels == k).nonzero()[: 3 * versions, 0] for k in range(len(task.names))])
+        return images[chosen], labels[chosen]
+    images, labels = (torch.cat([test[i][test[1] < classes] for test in task.tests.values()]) for i in (0, 1))
+    images, labels = images.repeat_interleave(versions, 0), labels.repeat_interleave(versions)
+    return moved(images), labels
+
+
+class TinyNet(nn.Module):
+    """A backbone of 350 parameters whose parts are named as a ResNet's: the checks run on it, so they take milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(4)
+        block = nn.Sequential()
+        block.add_module("conv2", nn.Conv2d(4, 6, 3, padding=1, bias=False))
+        block.add_module("bn2", nn.BatchNorm2d(6))
+        self.layer4 = nn.Sequential(block)
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.relu(self.layer4(F.relu(self.bn1(self.conv1(images)))))
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+def tiny_backbone(state: Mapping[str, Tensor]) -> TinyNet:
+    """TinyNet with the given parameters and buffers, in eval mode like a checkpoint that was just loaded."""
+    net = TinyNet()
+    net.load_state_dict(dict(state))
+    return net.eval()
+
+
+def tiny_encoder(state: Mapping[str, Tensor] | None = None) -> nn.Sequential:
+    """TinyNet and a projection head, 3 x 8 x 8 -> 5, in train mode."""
+    encoder = nn.Sequential(TinyNet(), mlp(6, 7, 5))
+    if state is not None:
+        encoder.load_state_dict(dict(state))
+    return encoder.train()
+
+
+def tiny_predictor(state: Mapping[str, Tensor] | None = None) -> nn.Sequential:
+    """A predictor 5 -> 5 in train mode."""
+    predictor = mlp(5, 4, 5)
+    if state is not None:
+        predictor.load_state_dict(dict(state))
+    return predictor.train()
+
+
+class TinyResNet(TinyNet):
+    """TinyNet with a classifier of 4 classes as `fc`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 4)
+
+
+def tiny_resnet(state: Mapping[str, Tensor]) -> TinyResNet:
+    """TinyResNet with the given parameters and buffers, in train mode."""
+    net = TinyResNet()
+    net.load_state_dict(dict(state))
+    return net.train()
+
+
+def tiny_classifier(state: Mapping[str, Tensor], weight: Tensor, bias: Tensor) -> Classifier:
+    """A classifier on TinyNet with the given numbers, in train mode."""
+    head = nn.Linear(*weight.T.shape)
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return Classifier(tiny_backbone(state), head).train()
+
+
+def tiny_augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A random gain and offset for every picture: what the checks pass as an augmentation."""
+    gain, offset = torch.rand(2, len(images), 1, 1, 1, generator=generator)
+    return images * (0.5 + gain) + offset / 10
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers by name, but for the counts of batches."""
+    return {k: v.detach().clone() for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+
+
+def unchanged(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, bool]:
+    """Which parameters and buffers are equal bit for bit to those in `state`."""
+    return {name: name in state and torch.equal(value, state[name]) for name, value in module.state_dict().items()}
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor | None]:
+    """A copy of all gradients by parameter name; None where there is none."""
+    return {name: None if p.grad is None else p.grad.clone() for name, p in module.named_parameters()}
+
+
+def sgd(
+    modules: Sequence[nn.Module],
+    loss: Callable[[int], Tensor],
+    *,
+    lr: float,
+    steps: int,
+    weight_decay: float = 0.0,
+    after: Callable[[int], object] | None = None,
+) -> list[float]:
+    """Steps of plain SGD on `loss(k)`; `after(k)` follows step k. Returns the losses before each step."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    optimizer, losses = torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay), []
+    for k in range(steps):
+        value = loss(k)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+        if after is not None:
+            after(k)
+    return losses
+
+
+def backward(loss: Tensor, *inputs: Tensor) -> list[Tensor | None]:
+    """Gradients of a loss with respect to leaf tensors; None where no gradient flows."""
+    loss.backward()
+    return [x.grad for x in inputs]
+
+
+def named_groups(groups: Sequence[Mapping], module: nn.Module) -> list[dict]:
+    """Groups of an optimiser with sorted names in place of parameters, to compare them."""
+    names = {id(p): name for name, p in module.named_parameters()}
+    return [
+        {"names": sorted(names.get(id(p), "?") for p in group["params"])}
+        | {k: group[k] for k in ("lr", "weight_decay")}
+        for group in groups
+    ]

@@ -1,0 +1,665 @@
+"""Well-known wrong answers of week 04 with the hints that they get, and correct answers that look different."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from helpers import Classifier, feature_dim
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from lsdl.checks import Alternative, Mistake
+
+# Task 0 and fine-tuning steps
+
+
+def step_in(mode, *, accumulate=False, reduction="mean", graph=False):
+    """A training step in some mode: True, False, None (as it comes) or "frozen" (BatchNorm in eval mode)."""
+
+    def step(model, images, labels, optimizer):
+        if mode is not None:
+            model.train(bool(mode))
+        for module in model.modules():
+            if mode == "frozen" and isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        loss = F.cross_entropy(model(images), labels, reduction=reduction)
+        if not accumulate:
+            optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss if graph else loss.item()
+
+    return step
+
+
+def finetune_freezing_norm(classifier, images, labels, optimizer):
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)
+    return step_in("frozen")(classifier, images, labels, optimizer)
+
+
+def step_zero_after(model, images, labels, optimizer):
+    loss = step_in("frozen")(model, images, labels, optimizer)
+    optimizer.zero_grad()
+    return loss
+
+
+# Task 1
+
+
+def crops_variant(*, scale=True, same=False, chained=False, all_divided=False):
+    def two_crops(images, augment, generator):
+        floats = images.dtype == torch.uint8
+        images = images.float() / 255 if all_divided or (scale and floats) else images.float()
+        first = augment(images, generator)
+        if same:
+            return [first, first.clone()]
+        return [first, augment(first if chained else images, generator)]
+
+    return two_crops
+
+
+def crops_of_tensor(images, augment, generator):
+    pictures = images / 255 if not images.is_floating_point() else images
+    return [augment(pictures, generator) for _ in range(2)]
+
+
+def ntx(*, norm=True, self_in=False, positive_out=False, one_side=False, multiply=False, summed=False, in_half=0):
+    """NT-Xent with one thing wrong; in_half: 1 computes in the input's type, 2 only normalises in it, 3 only returns it."""
+
+    def nt_xent(z1, z2, temperature):
+        kind = z1.dtype
+        z = torch.cat([z1, z2])
+        z = z if in_half in (1, 2) else z.float()
+        u = F.normalize(z, dim=1) if norm else z
+        u = u.float() if in_half == 2 else u
+        n = len(z1)
+        s = u @ u.T * temperature if multiply else u @ u.T / temperature
+        if one_side:
+            return F.cross_entropy(s[:n, n:], torch.arange(n))
+        own = torch.eye(2 * n, dtype=torch.bool)
+        partner = torch.arange(2 * n).roll(n)
+        positive = s[torch.arange(2 * n), partner]
+        s = s if self_in else s.masked_fill(own, -torch.inf)
+        if positive_out:
+            s = s.masked_fill(own.roll(n, 1), -torch.inf)
+        losses = torch.logsumexp(s, 1) - positive
+        loss = losses.sum() if summed else losses.mean()
+        return loss.to(kind) if in_half == 3 else loss
+
+    return nt_xent
+
+
+def nt_xent_detached(z1, z2, temperature):
+    return ntx()(z1, z2.detach(), temperature)
+
+
+def nt_xent_by_halves(z1, z2, temperature):
+    u1, u2 = F.normalize(z1.float(), dim=1), F.normalize(z2.float(), dim=1)
+    n, inf = len(u1), torch.inf
+    a = torch.cat([u1 @ u2.T, (u1 @ u1.T).fill_diagonal_(-inf)], 1) / temperature
+    b = torch.cat([u2 @ u1.T, (u2 @ u2.T).fill_diagonal_(-inf)], 1) / temperature
+    target = torch.arange(n)
+    return (F.cross_entropy(a, target) + F.cross_entropy(b, target)) / 2
+
+
+def simclr_variant(*, eval_mode=False, same=False, detach=False, unit=False, together=False, second=False):
+    def simclr_loss(encoder, views, temperature):
+        if eval_mode:
+            encoder.eval()
+        if together:
+            z1, z2 = encoder(torch.cat(list(views))).chunk(2)
+        elif same:
+            z1 = encoder(views[0])
+            z2 = encoder(views[0])
+        else:
+            z1, z2 = encoder(views[0]), encoder(views[1])
+        if detach:
+            z2 = z2.detach()
+        loss = ntx()(z1, z2, temperature)
+        z = z2 if second else z1
+        return loss, F.normalize(z.float(), dim=1) if unit else z.float()
+
+    return simclr_loss
+
+
+# Task 2
+
+
+def byol(*, same_view=False, mean=False, norm=True, squared=False, detach=True, summed=False):
+    def byol_loss(p1, p2, z1, z2):
+        if detach:
+            z1, z2 = z1.detach(), z2.detach()
+        if same_view:
+            z1, z2 = z2, z1
+        total = 0
+        for p, z in ((p1.float(), z2.float()), (p2.float(), z1.float())):
+            if norm:
+                p, z = F.normalize(p, dim=1), F.normalize(z, dim=1)
+            per_row = (p - z).square().mean(1) if squared else (p - z).square().sum(1)
+            total = total + (per_row.sum() if summed else per_row.mean())
+        return total / 2 if mean else total
+
+    return byol_loss
+
+
+def byol_gradient_to_targets_only(p1, p2, z1, z2):
+    return byol(detach=False)(p1.detach(), p2.detach(), z1, z2)
+
+
+def momentum_reversed(start, step, steps):
+    return start + (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2
+
+
+def momentum_linear(start, step, steps):
+    return start + (1 - start) * step / steps
+
+
+def momentum_half_period(start, step, steps):
+    return 1 - (1 - start) * math.cos(math.pi * step / (2 * steps))
+
+
+def momentum_by_interpolation(start, step, steps):
+    share = (1 - math.cos(math.pi * step / steps)) / 2
+    return start + (1 - start) * share
+
+
+def ema(*, swap=False, buffers=None, online_moves=False, rebind=False, copy_all=False):
+    @torch.no_grad()
+    def update_target(target, online, tau):
+        tau = 1 - tau if swap else tau
+        for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
+            if rebind:
+                slow = tau * slow + (1 - tau) * fast
+            elif copy_all:
+                slow.copy_(fast)
+            else:
+                slow.copy_(tau * slow + (1 - tau) * fast)
+            if online_moves:
+                fast.copy_(slow)
+        for (name, slow), fast in zip(target.named_buffers(), online.buffers(), strict=True):
+            if buffers == "copied":
+                slow.copy_(fast)
+            elif buffers == "averaged" and not name.endswith("num_batches_tracked"):
+                slow.lerp_(fast, 1 - tau)
+
+    return update_target
+
+
+def byol_views(
+    *, target_eval=False, concat=False, same_view=False, no_predictor=False, with_grad=False, prediction=False
+):
+    def byol_views_loss(online, predictor, target, views):
+        if target_eval:
+            target.eval()
+        if concat:
+            z1, z2 = online(torch.cat(list(views))).chunk(2)
+        else:
+            z1, z2 = online(views[0]), online(views[1])
+        p1, p2 = (z1, z2) if no_predictor else (predictor(z1), predictor(z2))
+        with torch.set_grad_enabled(with_grad):
+            t1, t2 = target(views[0]), target(views[1])
+        if same_view:
+            t1, t2 = t2, t1
+        loss = byol(detach=not with_grad)(p1, p2, t1, t2)
+        return loss, (p1 if prediction else z1).float()
+
+    return byol_views_loss
+
+
+def std_variant(*, norm=True, dim=0, scaled=False, variance=False, correction=1):
+    def std_of_z(z):
+        z = F.normalize(z.float(), dim=1) if norm else z.float()
+        value = z.var(dim, correction=correction) if variance else z.std(dim, correction=correction)
+        return (value.mean() * (z.shape[1] ** 0.5 if scaled else 1)).item()
+
+    return std_of_z
+
+
+# Task 3
+
+
+def features_variant(*, output=False, train_mode=False, all_train=False, keep_hook=False, eval_after=False, drop=False):
+    @torch.no_grad()
+    def inputs_of(model, layer, images, batch_size):
+        kept, modes = [], {m: m.training for m in model.modules()}
+        module = model.get_submodule(layer)
+        if output:
+            hook = module.register_forward_hook(lambda _, inputs, result: kept.append(result))
+        else:
+            hook = module.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+        if not train_mode:
+            model.eval()
+        batches = list(images.split(batch_size))
+        for batch in batches[:-1] if drop else batches:
+            model(batch)
+        if not keep_hook:
+            hook.remove()
+        if all_train:
+            model.train()
+        elif not eval_after:
+            for m, mode in modes.items():
+                m.training = mode
+        return torch.cat(kept)
+
+    return inputs_of
+
+
+class _Reached(Exception):
+    pass
+
+
+@torch.no_grad()
+def features_by_stopping(model, layer, images, batch_size):
+    twin, kept = copy.deepcopy(model).eval(), []
+
+    def stop(_, inputs):
+        kept.append(inputs[0])
+        raise _Reached
+
+    twin.get_submodule(layer).register_forward_pre_hook(stop)
+    for start in range(0, len(images), batch_size):
+        try:
+            twin(images[start : start + batch_size])
+        except _Reached:
+            continue
+    return torch.cat(kept)
+
+
+def agreement_variant(*, own=False, farthest=False, majority=False, k_plus=0):
+    def neighbour_agreement(points, labels, k):
+        distance = torch.cdist(points, points)
+        if not own:
+            distance = distance.fill_diagonal_(-torch.inf if farthest else torch.inf)
+        nearest = distance.topk(k + k_plus, dim=1, largest=farthest).indices
+        same = (labels[nearest] == labels[:, None]).float()
+        return (same.mean(1) > 0.5).float().mean().item() if majority else same.mean().item()
+
+    return neighbour_agreement
+
+
+def agreement_by_loop(points, labels, k):
+    total = 0.0
+    for i in range(len(points)):
+        order = [j for j in ((points - points[i]) ** 2).sum(1).argsort().tolist() if j != i][:k]
+        total += sum(int(labels[j] == labels[i]) for j in order) / k
+    return total / len(points)
+
+
+# Task 4
+
+
+def probe_variant(*, shared=False, trainable=False, train_mode=False, random_head=False, cut=True):
+    class LinearProbe(nn.Module):
+        def __init__(self, backbone, classes):
+            super().__init__()
+            self.backbone = backbone if shared else copy.deepcopy(backbone)
+            self.backbone.requires_grad_(trainable)
+            self.head = nn.Linear(feature_dim(backbone), classes)
+            generator = torch.Generator().manual_seed(0)
+            for p in self.head.parameters():
+                p.data = torch.randn(p.shape, generator=generator) if random_head else torch.zeros_like(p)
+            self.train()
+
+        def train(self, mode=True):
+            super().train(mode)
+            if not train_mode:
+                self.backbone.eval()
+            return self
+
+        def forward(self, images):
+            with torch.set_grad_enabled(not cut and torch.is_grad_enabled()):
+                features = self.backbone(images)
+            return self.head(features)
+
+    return LinearProbe
+
+
+def head_by(*, standardise=True, fold=True, penalty=1.0, fold_bias=True):
+    """scikit-learn's optimum, right or with one thing wrong."""
+
+    def fit_head(features, labels, classes, weight_decay):
+        x = features.double()
+        mean, std = x.mean(0), x.std(0, correction=0)
+        std = torch.where(std > 1e-6, std, torch.ones_like(std))
+        if not standardise:
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        c = 1 / (len(x) * weight_decay * penalty)
+        model = LogisticRegression(C=c, max_iter=20_000, tol=1e-9).fit(((x - mean) / std).numpy(), labels.numpy())
+        weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+        head = nn.Linear(x.shape[1], classes)
+        head.weight.data = (weight / std if fold else weight).float()
+        head.bias.data = (bias - (weight / std) @ mean if fold and fold_bias else bias).float()
+        return head
+
+    return fit_head
+
+
+# Task 5
+
+
+def build_variant(*, shared=False, random_head=False, frozen=False):
+    def build_finetuner(backbone, classes):
+        head = nn.Linear(feature_dim(backbone), classes)
+        generator = torch.Generator().manual_seed(0)
+        for p in head.parameters():
+            p.data = 0.1 * torch.randn(p.shape, generator=generator) if random_head else torch.zeros_like(p)
+        classifier = Classifier(backbone if shared else copy.deepcopy(backbone), head)
+        return classifier if frozen else classifier.requires_grad_(True)
+
+    return build_finetuner
+
+
+def build_from_state(backbone, classes):
+    classifier = Classifier(copy.deepcopy(backbone), nn.Linear(feature_dim(backbone), classes))
+    for p in classifier.head.parameters():
+        p.data.zero_()
+    for p in classifier.parameters():
+        p.requires_grad = True
+    return classifier
+
+
+def groups_variant(*, decay_all=False, swapped=False, one_rate=False, no_decay_head=False):
+    def parameter_groups(classifier, backbone_lr, head_lr, weight_decay):
+        if swapped:
+            backbone_lr, head_lr = head_lr, backbone_lr
+        if one_rate:
+            head_lr = backbone_lr
+        body = list(classifier.backbone.parameters())
+        rows = [
+            ([p for p in body if p.ndim > 1], backbone_lr, weight_decay),
+            ([p for p in body if p.ndim <= 1], backbone_lr, weight_decay if decay_all else 0.0),
+            ([classifier.head.weight], head_lr, 0.0 if no_decay_head else weight_decay),
+            ([classifier.head.bias], head_lr, weight_decay if decay_all else 0.0),
+        ]
+        return [{"params": p, "lr": lr, "weight_decay": decay} for p, lr, decay in rows]
+
+    return parameter_groups
+
+
+# Task 6
+
+
+def map_by_position(ours, theirs):
+    return torch.tensor([k if k < len(ours) else -1 for k in range(len(theirs))])
+
+
+def map_inverse(ours, theirs):
+    clean = [n.strip().casefold() for n in theirs]
+    return torch.tensor([clean.index(n.strip().casefold()) if n.strip().casefold() in clean else -1 for n in ours])
+
+
+def map_exact_text(ours, theirs):
+    return torch.tensor([ours.index(n) if n in ours else -1 for n in theirs])
+
+
+def map_unknown_to_zero(ours, theirs):
+    clean = [n.strip().casefold() for n in ours]
+    return torch.tensor([clean.index(n.strip().casefold()) if n.strip().casefold() in clean else 0 for n in theirs])
+
+
+def map_by_loop(ours, theirs):
+    result = torch.full((len(theirs),), -1)
+    for i, name in enumerate(theirs):
+        for k, other in enumerate(ours):
+            if name.strip().lower() == other.strip().lower():
+                result[i] = k
+    return result
+
+
+def judged(*, keep_unpartnered=False, restrict=False, translate=True, share=False):
+    def mapped_accuracy(logits, labels, mapping):
+        truth = mapping[labels] if translate else labels
+        kept = torch.ones_like(labels, dtype=torch.bool) if keep_unpartnered else mapping[labels] >= 0
+        if restrict:
+            possible = torch.zeros(logits.shape[1], dtype=torch.bool)
+            possible[mapping[mapping >= 0]] = True
+            logits = logits.masked_fill(~possible, -torch.inf)
+        right = (logits.argmax(1) == truth)[kept].float().mean().item()
+        return right if share else 100 * right
+
+    return mapped_accuracy
+
+
+def judged_by_translation(logits, labels, mapping):
+    pairs = [(p, m) for p, m in zip(logits.argmax(1).tolist(), mapping[labels].tolist(), strict=True) if m >= 0]
+    return 100 * sum(p == m for p, m in pairs) / len(pairs) if pairs else math.nan
+
+
+def table_variant(*, pooled=False, with_first=False, sign=1, ratio=False):
+    def accuracy_table(logits, labels, maps):
+        table = {}
+        for model, by_domain in logits.items():
+            row = {d: judged()(by_domain[d], labels[d], maps[d]) for d in labels}
+            first, *others = row.values()
+            if pooled:
+                weights = [int((maps[d][labels[d]] >= 0).sum()) for d in list(labels)[1:]]
+                mean = sum(w * v for w, v in zip(weights, others, strict=True)) / sum(weights)
+            else:
+                mean = sum(row.values()) / len(row) if with_first else sum(others) / len(others)
+            table[model] = row | {"drop": (first - mean) / first if ratio else sign * (first - mean)}
+        return table
+
+    return accuracy_table
+
+
+def paired(*, unpaired=False, shares=False, without_square=False, sign=1):
+    def paired_difference(right_a, right_b):
+        n, a, b = len(right_a), right_a.double().mean().item(), right_b.double().mean().item()
+        if unpaired:
+            error = math.sqrt((a * (1 - a) + b * (1 - b)) / n)
+        else:
+            different = (right_a != right_b).double().mean().item()
+            error = math.sqrt((different - (0 if without_square else (a - b) ** 2)) / n)
+        factor = 1 if shares else 100
+        return sign * factor * (a - b), factor * error
+
+    return paired_difference
+
+
+def paired_by_std(right_a, right_b):
+    difference = right_a.double() - right_b.double()
+    return 100 * difference.mean().item(), 100 * difference.std(correction=0).item() / math.sqrt(len(difference))
+
+
+# Bonus
+
+
+def ring(*, front=False, reverse=False, no_modulo=False, not_moved=False):
+    @torch.no_grad()
+    def enqueue_keys(queue, pointer, keys):
+        size = len(queue)
+        if front:
+            queue.copy_(torch.cat([keys, queue])[:size])
+            return (pointer + len(keys)) % size
+        for i, key in enumerate(reversed(keys) if reverse else keys):
+            row = pointer + i
+            if no_modulo and row >= size:
+                break
+            queue[row % size] = key
+        return pointer if not_moved else (pointer + len(keys)) % size
+
+    return enqueue_keys
+
+
+def moco(*, zeros=False, norm=True, positive_in=True, detach=True, symmetric=False):
+    def moco_v2_loss(q, k, queue, temperature):
+        k = k.detach() if detach else k
+        q, k = q.float(), k.float()
+        if norm:
+            q, k = F.normalize(q, dim=1), F.normalize(k, dim=1)
+        rows = queue if zeros else queue[queue.abs().sum(1) > 0]
+        positive = (q * k).sum(1, keepdim=True) / temperature
+        negative = q @ rows.T / temperature
+        parts = torch.cat([positive, negative], 1) if positive_in else negative
+        return (torch.logsumexp(parts, 1) - positive[:, 0]).mean()
+
+    return moco_v2_loss
+
+
+def moco_views(*, eval_keys=False, exchanged=False, raw_keys=False):
+    def moco_views_loss(query_encoder, key_encoder, queue, views, temperature):
+        if eval_keys:
+            key_encoder.eval()
+        first, second = (views[1], views[0]) if exchanged else (views[0], views[1])
+        q = query_encoder(first)
+        with torch.no_grad():
+            k = key_encoder(second).float()
+        return moco()(q, k, queue, temperature), q.float(), k if raw_keys else F.normalize(k, dim=1)
+
+    return moco_views_loss
+
+
+def moco_after(*, swap=False, only_queue=False):
+    @torch.no_grad()
+    def moco_after_step(query_encoder, key_encoder, queue, pointer, keys, momentum):
+        m = 1 - momentum if swap else momentum
+        for slow, fast in zip(key_encoder.parameters(), query_encoder.parameters(), strict=True):
+            slow.lerp_(fast, 0.0 if only_queue else 1 - m)
+        return ring()(queue, pointer, keys)
+
+    return moco_after_step
+
+
+def mistake(hint: str, name: str, wrong, *fails: str) -> Mistake:
+    return Mistake(hint, {name: wrong}, fails)
+
+
+STEP, CROPS, SIMCLR = "supervised_step_value", "two_crops_value", "simclr_steps"
+NTX, NTX_GRAD, NTX_HALF = "nt_xent_value", "nt_xent_gradient", "nt_xent_half"
+BYOL, BYOL_GRAD, TAU, EMA = "byol_loss_value", "byol_loss_gradient", "target_momentum_value", "update_target_value"
+BYOL_STEPS, STD, INPUTS, NEAR = "byol_steps", "std_of_z_value", "inputs_of_value", "neighbour_agreement_value"
+PROBE, HEAD, BUILD, GROUPS = "linear_probe_frozen", "fit_head_value", "build_finetuner_value", "parameter_groups_value"
+FT_GRAD, FT_STATE = "finetune_step_gradients", "finetune_step_parameters"
+MAP, MAPPED, TABLE, PAIRED = (
+    "class_map_value",
+    "mapped_accuracy_value",
+    "accuracy_table_value",
+    "paired_difference_value",
+)
+RING, MOCO, MOCO_STEPS = "enqueue_keys_value", "moco_v2_loss_value", "moco_steps"
+
+MISTAKES = [
+    mistake("The step keeps the mode that it finds; here the model came in eval mode: call model.train() in the step.", "supervised_step", step_in(None), STEP),
+    mistake("Gradients of the step before are still in .grad: call optimizer.zero_grad() before backward().", "supervised_step", step_in(True, accumulate=True), STEP),
+    mistake("The loss is summed over the batch: take the mean.", "supervised_step", step_in(True, reduction="sum"), STEP),
+    mistake("uint8 pictures are not divided by 255: augmentations expect numbers in [0, 1].", "two_crops", crops_variant(scale=False), CROPS),
+    mistake("Both views are the same tensor: call augment twice.", "two_crops", crops_variant(same=True), CROPS),
+    mistake("The second view is made from the first: augment the pictures as they came.", "two_crops", crops_variant(chained=True), CROPS),
+    mistake("Floating-point pictures are divided by 255, too: they are in [0, 1] already.", "two_crops", crops_variant(all_divided=True), CROPS),
+    mistake("The projections are not normalised: similarities are cosines.", "nt_xent", ntx(norm=False), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The similarity of a row to itself is still in the denominator: leave the diagonal out.", "nt_xent", ntx(self_in=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The positive is missing in the denominator: it has 2N - 1 terms.", "nt_xent", ntx(positive_out=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("Only the N pairs across the views count as candidates, and only one view as anchor: use all 2N rows.", "nt_xent", ntx(one_side=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The similarities are multiplied by the temperature: divide.", "nt_xent", ntx(multiply=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The losses of the anchors are summed: take the mean over all 2N.", "nt_xent", ntx(summed=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("No gradient flows into z2: both views are trained.", "nt_xent", nt_xent_detached, NTX_GRAD, SIMCLR),
+    mistake("Everything is computed in half precision, where the norms overflow: call .float() first.", "nt_xent", ntx(in_half=1), NTX_HALF),
+    mistake("The vectors are normalised in half precision: call .float() before, not after.", "nt_xent", ntx(in_half=2), NTX_HALF),
+    mistake("The loss is returned in half precision: return the float32 number.", "nt_xent", ntx(in_half=3), NTX_HALF),
+    mistake("The encoder runs in eval mode: BatchNorm has to use the batch's statistics.", "simclr_loss", simclr_variant(eval_mode=True), SIMCLR),
+    mistake("Both z come from the first view: encode the second one, too.", "simclr_loss", simclr_variant(same=True), SIMCLR),
+    mistake("The second view gets no gradient: SimCLR trains through both.", "simclr_loss", simclr_variant(detach=True), SIMCLR),
+    mistake("The returned z is normalised: return it as it came from the encoder.", "simclr_loss", simclr_variant(unit=True), SIMCLR),
+    mistake("Each prediction is compared with the target of its own view: compare p1 with z2 and p2 with z1.", "byol_loss", byol(same_view=True), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("The two directions are averaged: the contract sums them.", "byol_loss", byol(mean=True), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("The vectors are not normalised: 2 - 2 cos is the squared distance of unit vectors.", "byol_loss", byol(norm=False), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("The squared differences are averaged over the channels: sum them (F.mse_loss is d times too small).", "byol_loss", byol(squared=True), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("The loss is summed over the batch: take the mean.", "byol_loss", byol(summed=True), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("Gradients flow into the targets: detach z1 and z2.", "byol_loss", byol(detach=False), BYOL_GRAD),
+    mistake("No gradient flows into the predictions: only z1 and z2 are constants.", "byol_loss", byol_gradient_to_targets_only, BYOL_GRAD, BYOL_STEPS),
+    mistake("tau falls from 1 to its start: the target has to become slower, not faster.", "target_momentum", momentum_reversed, TAU),
+    mistake("tau grows linearly: the schedule is a cosine.", "target_momentum", momentum_linear, TAU),
+    mistake("A quarter of a cosine's period is used: the argument runs from 0 to pi, and (cos + 1)/2 from 1 to 0.", "target_momentum", momentum_half_period, TAU),
+    mistake("tau and 1 - tau are exchanged: tau is the part of the target that stays.", "update_target", ema(swap=True), EMA, BYOL_STEPS),
+    mistake("The target does not change: assigning to the loop's variable changes no parameter, work in place.", "update_target", ema(rebind=True), EMA, BYOL_STEPS),
+    mistake("The target is a copy of the online network: average the two.", "update_target", ema(copy_all=True), EMA, BYOL_STEPS),
+    mistake("The online network changes, too: only the target does.", "update_target", ema(online_moves=True), EMA, BYOL_STEPS),
+    mistake("The target runs in eval mode: it uses the statistics of its own batch.", "byol_views_loss", byol_views(target_eval=True), BYOL_STEPS),
+    mistake("Both views go through the online network in one batch: BatchNorm then mixes them, run each on its own.", "byol_views_loss", byol_views(concat=True), BYOL_STEPS),
+    mistake("The target's projections are exchanged: byol_loss itself crosses the views.", "byol_views_loss", byol_views(same_view=True), BYOL_STEPS),
+    mistake("The predictor is not used: p is predictor(z).", "byol_views_loss", byol_views(no_predictor=True), BYOL_STEPS),
+    mistake("The prediction is returned: return the projection z, before the predictor.", "byol_views_loss", byol_views(prediction=True), BYOL_STEPS),
+    mistake("The target is trained by gradient: run it under torch.no_grad().", "byol_views_loss", byol_views(with_grad=True), BYOL_STEPS),
+    mistake("The rows are not divided by their lengths first.", "std_of_z", std_variant(norm=False), STD),
+    mistake("The standard deviation runs over the channels of each row: take it over the batch.", "std_of_z", std_variant(dim=1), STD),
+    mistake("This is multiplied by sqrt(d), like helpers.spread: return the plain mean.", "std_of_z", std_variant(scaled=True), STD),
+    mistake("This is the variance: take its square root.", "std_of_z", std_variant(variance=True), STD),
+    mistake("These are outputs of the layer: the contract asks for what enters it.", "inputs_of", features_variant(output=True), INPUTS),
+    mistake("The model runs in the mode that it came in: BatchNorm mixes the pictures of a batch, call eval().", "inputs_of", features_variant(train_mode=True), INPUTS),
+    mistake("Every submodule is in train mode afterwards: one of them came in eval mode, put each one's mode back.", "inputs_of", features_variant(all_train=True), INPUTS),
+    mistake("The model stays in eval mode: put the modes back.", "inputs_of", features_variant(eval_after=True), INPUTS),
+    mistake("A hook is left on the layer: call its remove().", "inputs_of", features_variant(keep_hook=True), INPUTS),
+    mistake("The pictures of the last, smaller batch are missing.", "inputs_of", features_variant(drop=True), INPUTS),
+    mistake("Each point counts as its own neighbour: leave it out.", "neighbour_agreement", agreement_variant(own=True), NEAR),
+    mistake("The farthest points are taken: topk with largest=False gives the nearest.", "neighbour_agreement", agreement_variant(farthest=True), NEAR),
+    mistake("One neighbour too many is counted: the point itself is left out already.", "neighbour_agreement", agreement_variant(k_plus=1), NEAR),
+    mistake("The probe works on the backbone that was given: copy it.", "LinearProbe", probe_variant(shared=True), PROBE),
+    mistake("The backbone's parameters still require gradients and are trained: freeze them.", "LinearProbe", probe_variant(trainable=True, cut=False), PROBE),
+    mistake("probe.train() switches the backbone's BatchNorm to train mode: override train so that the backbone stays in eval mode.", "LinearProbe", probe_variant(train_mode=True), PROBE),
+    mistake("The head does not start at 0.", "LinearProbe", probe_variant(random_head=True), PROBE),
+    mistake("The features are not standardised: the penalty then weighs channels by their size.", "fit_head", head_by(standardise=False), HEAD),
+    mistake("The standardisation is not folded in: the layer gets the features as they are.", "fit_head", head_by(fold=False), HEAD),
+    mistake("Only the weight is folded: the mean belongs into the bias.", "fit_head", head_by(fold_bias=False), HEAD),
+    mistake("The penalty is twice too strong: its factor is weight_decay / 2.", "fit_head", head_by(penalty=2.0), HEAD),
+    mistake("The penalty is divided by n again: only the cross-entropy is a mean over the pictures.", "fit_head", head_by(penalty=1 / 40), HEAD),
+    mistake("The classifier shares the backbone that was given: copy it.", "build_finetuner", build_variant(shared=True), BUILD),
+    mistake("The head does not start at 0.", "build_finetuner", build_variant(random_head=True), BUILD),
+    mistake("The backbone is still frozen: every parameter has to require a gradient.", "build_finetuner", build_variant(frozen=True), BUILD),
+    mistake("BatchNorm and biases decay, too: their groups have the weight decay 0.", "parameter_groups", groups_variant(decay_all=True), GROUPS),
+    mistake("The two learning rates are exchanged.", "parameter_groups", groups_variant(swapped=True), GROUPS),
+    mistake("The head has the backbone's learning rate: it starts fresh and has its own.", "parameter_groups", groups_variant(one_rate=True), GROUPS),
+    mistake("BatchNorm runs in train mode: switch its layers to eval mode after classifier.train().", "finetune_step", step_in(True), FT_GRAD, FT_STATE),
+    mistake("Gradients of earlier batches are still in .grad: call optimizer.zero_grad() before backward().", "finetune_step", step_in("frozen", accumulate=True), FT_GRAD, FT_STATE),
+    mistake("The loss is summed over the batch: take the mean.", "finetune_step", step_in("frozen", reduction="sum"), FT_GRAD, FT_STATE),
+    mistake("BatchNorm's weights and biases are frozen: only its statistics are.", "finetune_step", finetune_freezing_norm, FT_GRAD, FT_STATE),
+    mistake("The gradients are gone after the step: call zero_grad() before backward(), not at the end.", "finetune_step", step_zero_after, FT_GRAD),
+    mistake("The classes are matched by position: match their names.", "class_map", map_by_position, MAP),
+    mistake("The map goes from our classes to theirs: turn it round.", "class_map", map_inverse, MAP),
+    mistake("Capitals and white space make names differ: compare name.strip().casefold().", "class_map", map_exact_text, MAP),
+    mistake("A class without a partner is mapped to 0: use -1.", "class_map", map_unknown_to_zero, MAP),
+    mistake("Pictures of the class without a partner are counted as wrong: drop them.", "mapped_accuracy", judged(keep_unpartnered=True), MAPPED, TABLE),
+    mistake("Our class without a partner cannot be predicted any more: it stays a possible, wrong, answer.", "mapped_accuracy", judged(restrict=True), MAPPED, TABLE),
+    mistake("The labels are not translated: they are in their numbering, use mapping[labels].", "mapped_accuracy", judged(translate=False), MAPPED, TABLE),
+    mistake("This is a share: the contract asks for percent.", "mapped_accuracy", judged(share=True), MAPPED, TABLE),
+    mistake("The domains are weighted by their numbers of pictures: each counts alike.", "accuracy_table", table_variant(pooled=True), TABLE),
+    mistake("The in-distribution domain is in the mean, too: average the others only.", "accuracy_table", table_variant(with_first=True), TABLE),
+    mistake("The drop has the wrong sign: in-distribution minus the others.", "accuracy_table", table_variant(sign=-1), TABLE),
+    mistake("This is the standard error of two independent samples: the pictures are the same, use b and c.", "paired_difference", paired(unpaired=True), PAIRED),
+    mistake("These are shares: the contract asks for percentage points.", "paired_difference", paired(shares=True), PAIRED),
+    mistake("The term (b - c)^2 / n is missing.", "paired_difference", paired(without_square=True), PAIRED),
+    mistake("The difference has the wrong sign: a minus b.", "paired_difference", paired(sign=-1), PAIRED),
+    mistake("The keys are put in front and the others moved: write from the pointer on.", "enqueue_keys", ring(front=True), RING, MOCO_STEPS),
+    mistake("Keys beyond the last row are lost: go on at row 0.", "enqueue_keys", ring(no_modulo=True), RING, MOCO_STEPS),
+    mistake("The keys are written in reverse order.", "enqueue_keys", ring(reverse=True), RING, MOCO_STEPS),
+    mistake("The pointer does not move: return the row after the last written one.", "enqueue_keys", ring(not_moved=True), RING, MOCO_STEPS),
+    mistake("Rows that were never written count as negatives: exp(0) is 1, leave them out.", "moco_v2_loss", moco(zeros=True), MOCO, MOCO_STEPS),
+    mistake("Queries and keys are not normalised.", "moco_v2_loss", moco(norm=False), MOCO, MOCO_STEPS),
+    mistake("Gradients flow into the keys: they are constants.", "moco_v2_loss", moco(detach=False), MOCO),
+    mistake("The key encoder runs in eval mode: it stays in train mode.", "moco_views_loss", moco_views(eval_keys=True), MOCO_STEPS),
+    mistake("The views are exchanged: queries come from the first, keys from the second.", "moco_views_loss", moco_views(exchanged=True), MOCO_STEPS),
+    mistake("The keys are not of unit length.", "moco_views_loss", moco_views(raw_keys=True), MOCO_STEPS),
+    mistake("m and 1 - m are exchanged: the momentum is the part of the key encoder that stays.", "moco_after_step", moco_after(swap=True), MOCO_STEPS),
+]  # fmt: skip
+
+ALTERNATIVES = [
+    Alternative({"supervised_step": step_in(True), "finetune_step": step_in("frozen")}),
+    Alternative({"two_crops": crops_of_tensor, "nt_xent": nt_xent_by_halves}),
+    Alternative({"simclr_loss": simclr_variant(together=True)}, also_accepted=True),
+    Alternative({"byol_loss": byol(), "target_momentum": momentum_by_interpolation, "update_target": ema()}),
+    Alternative({"update_target": ema(buffers="averaged")}, also_accepted=True),
+    Alternative({"update_target": ema(buffers="copied")}, also_accepted=True),
+    Alternative({"std_of_z": std_variant(correction=0)}, also_accepted=True),
+    Alternative({"inputs_of": features_by_stopping, "neighbour_agreement": agreement_by_loop}),
+    Alternative({"LinearProbe": probe_variant(cut=False), "fit_head": head_by()}),
+    Alternative({"build_finetuner": build_from_state, "parameter_groups": groups_variant()}),
+    Alternative(
+        {"class_map": map_by_loop, "mapped_accuracy": judged_by_translation, "accuracy_table": table_variant()}
+    ),
+    Alternative({"paired_difference": paired_by_std}),
+    Alternative({"enqueue_keys": ring(), "moco_v2_loss": moco(), "moco_after_step": moco_after()}),
+]
