@@ -22,8 +22,8 @@ from pathlib import Path
 from lsdl.course import find_week
 from lsdl.grading.demo import load_mistakes, with_mistake
 from lsdl.grading.grade import prepare_hidden_references
-from lsdl.grading.intake import Notebook, grade_id, parse
 from lsdl.grading.release import release
+from lsdl.intake import Notebook, grade_id, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ROOT / "tests" / "fixtures" / "course"

@@ -1,6 +1,6 @@
 """The instructor's part of lsdl: student versions, grading, diagnosis. No notebook imports it, students do not get it.
 
-- intake.py: what was handed in: found, read as bytes, diagnosed and, where that is safe, mended
+- collect.py: what was handed in: whose it is, where it lies, its bytes; ../intake.py diagnoses and mends a notebook
 - autograder.py: submissions to points: workers that run and judge, one recorder that enters them into the gradebook
 - zygote.py: the warm process that forks for each submission; kernel.py: the student's kernel; jail.py: its sandbox
 - execute.py: one notebook through its kernel; judge.py: graded cells decided from answers, outside the kernel

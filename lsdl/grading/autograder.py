@@ -22,9 +22,9 @@ from typing import Any
 
 from lsdl.course import course_root
 from lsdl.grading import GradingError, jail
-from lsdl.grading.intake import Notebook
 from lsdl.grading.nbgrader_course import open_course, read_config, reason
 from lsdl.grading.zygote import Zygote
+from lsdl.intake import Notebook
 
 TOTAL_CELLS = 15  # a whole notebook may run as long as this many cells at their limit
 DEFAULT_CELL_SECONDS = 30.0  # nbgrader's own

@@ -36,9 +36,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from lsdl.grading import GradingError
-from lsdl.grading.intake import BadNotebook
+from lsdl.intake import MAX_BYTES, BadNotebook
 
-MAX_BYTES = 20 * 2**20
 MAX_ENTRIES = 50_000  # files in a folder, members in an archive
 MAX_RATIO = 200  # of a member over a megabyte; notebooks compress 3-10 times
 MAX_DEPTH = 8

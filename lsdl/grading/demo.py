@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from lsdl.course import course_root
 from lsdl.grading import GradingError
 from lsdl.grading.grade import grade
-from lsdl.grading.intake import Notebook, grade_id, parse
 from lsdl.grading.release import release
 from lsdl.grading.report import score_table, show_progress
+from lsdl.intake import Notebook, grade_id, parse
 
 if TYPE_CHECKING:
     from rich.console import Console

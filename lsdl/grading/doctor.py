@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 import tempfile
 import tomllib
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from lsdl.course import CourseError, course_root, find_weeks
+from lsdl.doctor import Diagnosis, examine, likeness
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes
-from lsdl.grading.intake import BadNotebook, grade_id, mend, parse
 from lsdl.grading.jail import capabilities, missing
 from lsdl.grading.release import release
+from lsdl.intake import BadNotebook, parse
 
 FREE_GB = 2
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """One line of the doctor: `level` is "ok", "note" (works, could be better) or "problem"."""
-
-    level: str
-    line: str
 
 
 def examine_machine(root: Path | None = None) -> list[Diagnosis]:
@@ -75,34 +66,18 @@ def examine_notebook(path: Path, root: Path | None = None) -> list[Diagnosis]:
     try:
         data = read_bytes(Submission("student", path), path.parent)
         notebook = parse(data)
+        sources = {week: parse((week / "homework.ipynb").read_bytes()) for week in find_weeks(root)}
     except BadNotebook as error:
         return [Diagnosis("problem", str(error))]
-    old = json.loads(data.decode("utf-8-sig")).get("nbformat_minor")
-    notes = []
-    if old in range(5):
-        line = f"The notebook has the old format 4.{old}: open it in a newer Jupyter and save it (`lsdl grade` does this itself)."
-        notes.append(Diagnosis("note", line))
-    names = {grade_id(cell) for cell in notebook["cells"]} - {None}
-    ids = {cell.get("id") for cell in notebook["cells"]} - {None}
-
-    def likeness(week: Path) -> int:
-        cells = parse((week / "homework.ipynb").read_bytes())["cells"]
-        return sum(grade_id(cell) in names or cell.get("id") in ids for cell in cells if grade_id(cell))
-
-    week = max(find_weeks(root), key=likeness, default=None)
-    if week is None or likeness(week) == 0:
-        line = "No cell of the notebook is one of a homework of this course: is it the seminar, or another notebook?"
-        return [Diagnosis("problem", line)]
+    week = max(sources, key=lambda week: likeness(notebook, sources[week]), default=None)
+    if week is None:
+        return [Diagnosis("problem", "There is no week in this course yet, so the notebook is compared with nothing.")]
     with tempfile.TemporaryDirectory() as scratch:
         try:
             made = release(week, check=False, to=Path(scratch), in_gradebook=False)
-            _, findings = mend(notebook, parse((made / "homework.ipynb").read_bytes()))
-        except (GradingError, BadNotebook) as error:
+        except GradingError as error:
             return [Diagnosis("problem", str(error))]
-    if not findings:
-        return [*notes, Diagnosis("ok", f"{path.name}: a complete homework of {week.name}")]
-    by = "`lsdl grade` does this itself; or copy the cell from a fresh homework"
-    return notes + [Diagnosis("problem", f"{finding.problem}; {finding.remedy} ({by}).") for finding in findings]
+        return examine(path.name, data, {week.name: parse((made / "homework.ipynb").read_bytes())})
 
 
 def _sandbox() -> list[Diagnosis]:

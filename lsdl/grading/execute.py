@@ -13,6 +13,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -31,13 +32,13 @@ from nbformat import NotebookNode
 from lsdl.checks import VISIBLE_FILE
 from lsdl.grading import jail
 from lsdl.grading.autograder import Verdict
-from lsdl.grading.intake import Notebook, grade_id
 from lsdl.grading.judge import (
     TIMEOUT,
     BadOutbox,
     GradedTest,
     References,
     clean_outputs,
+    disown_errors,
     error_output,
     explain,
     is_graded,
@@ -48,10 +49,12 @@ from lsdl.grading.judge import (
     write_verdict,
 )
 from lsdl.grading.kernel import END_CHECK, FRESH_CHECK, ForkProvisioner, Scratch
+from lsdl.intake import Notebook, grade_id
 
 MAX_OUTPUT = 1 << 20  # characters that one cell may put out
 MAX_MESSAGE = 64 << 20  # bytes of one message of the kernel; longer ones are dropped with the connection
-MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000
+MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000  # of all files together
+WATCH = 0.25  # seconds between two looks; meanwhile a kernel can only write, which takes its time
 GRACE = 10.0  # seconds that a cell has to end after it was interrupted
 ALLOWED_FILES = shutil.ignore_patterns("instructor", "__pycache__", ".ipynb_checkpoints", "*.ipynb", "*.pyc")
 
@@ -72,6 +75,10 @@ class Request:
     notebook: Notebook
     cell_seconds: float
     total_seconds: float
+
+
+_AT_ITS_LIMIT: dict[str, Any] = {"ename": TIMEOUT, "evalue": "", "by": object()}
+_AT_ITS_LIMIT["traceback"] = [f"{TIMEOUT}: No reply before the limit"]
 
 
 class _Stopped(Exception):
@@ -121,6 +128,7 @@ def supervise(connection: Any, base: Path, week: str, limits: jail.Limits, *, pa
         partly: go on where the machine lacks a part of the sandbox.
     """
     jail.die_with_parent()
+    jail.take_own_user()
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_DATA, (2 * limits.memory, 2 * limits.memory))
     scratch = Scratch(base / str(os.getpid()), week)
@@ -216,9 +224,11 @@ class _Run:
             timeout=int(self.request.cell_seconds),
             startup_timeout=60,
             interrupt_on_timeout=True,
-            error_on_timeout={"ename": TIMEOUT, "evalue": "", "traceback": [f"{TIMEOUT}: No reply before the limit"]},
+            error_on_timeout=_AT_ITS_LIMIT,
             allow_errors=True,
-            raise_on_iopub_timeout=True,
+            # A message over MAX_MESSAGE closes the connection, and what comes until it is open again is lost, perhaps the
+            # word that the cell has ended; the reply comes by another way and says how.
+            raise_on_iopub_timeout=False,
             iopub_timeout=int(GRACE),
             store_widget_state=False,
             skip_cells_with_tag="",
@@ -273,14 +283,12 @@ class _Run:
         client.left, self.reply = MAX_OUTPUT, {}
         try:
             await client.async_execute_cell(cell, index)
-        except CellTimeoutError:
-            # It was interrupted, or its end was lost among too many messages; does the kernel listen?
-            self.reply = {"status": "error", "ename": TIMEOUT}
-            try:
-                await asyncio.wait_for(self._silently(client, "None"), GRACE)
-            except TimeoutError:
-                seconds = self.request.cell_seconds
-                raise _Stopped(f"A cell ran longer than {seconds:g} s and could not be interrupted.") from None
+            if self.at_its_limit:  # it was interrupted; does the kernel listen?
+                try:
+                    await asyncio.wait_for(self._silently(client, "None"), GRACE)
+                except TimeoutError:
+                    seconds = self.request.cell_seconds
+                    raise _Stopped(f"A cell ran longer than {seconds:g} s and could not be interrupted.") from None
         finally:
             cell.outputs = clean_outputs(cell.outputs)
             if client.left < 0:
@@ -288,23 +296,34 @@ class _Run:
             if self.reply.get("status") != "ok":
                 self._keep_error(cell)
 
+    @property
+    def at_its_limit(self) -> bool:
+        """Whether the cell was stopped; a kernel can send that name, but not this object."""
+        return self.reply.get("by") is _AT_ITS_LIMIT["by"]
+
     def _keep_error(self, cell: NotebookNode) -> None:
         """Make sure that the exception a cell ended with is among its outputs."""
-        name = str(self.reply.get("ename") or "DeadKernelError")
-        if not any(output.get("ename") == name for output in cell.outputs):
-            error = error_output(name, str(self.reply.get("evalue") or ""), self.reply.get("traceback"))
-            cell.outputs.append(NotebookNode(error))
-        self.verdict.timed_out |= name == TIMEOUT
+        if self.at_its_limit:
+            cell.outputs.append(NotebookNode(error_output(TIMEOUT, "", _AT_ITS_LIMIT["traceback"])))
+            self.verdict.timed_out = True
+        elif not self.reply:
+            cell.outputs.append(NotebookNode(error_output("DeadKernelError", "The notebook ended in this cell.")))
+        else:
+            (error,) = clean_outputs([{"ename": "Exception", **self.reply, "output_type": "error"}])
+            if not any(output.get("ename") == error.ename for output in cell.outputs):
+                cell.outputs.append(error)
 
     def _judge(self, cell: NotebookNode, name: str, test: GradedTest, outbox: Path) -> None:
         self.judged.add(name)
         if not test.checks:
             return  # plain asserts: nbgrader's own rule on the outputs decides
-        raised = any(output.output_type == "error" for output in cell.outputs)
-        if any(output.get("ename") == TIMEOUT for output in cell.outputs):
+        disown_errors(cell)
+        said = [output.evalue for output in cell.outputs if output.output_type == "error"]
+        if self.at_its_limit:
             return
         try:
-            explanation = judge(test, read_outbox(outbox, self.scratch.root / "answer"), self.references, raised)
+            answers = read_outbox(outbox, self.scratch.root / "answer")
+            explanation = judge(test, answers, self.references, bool(said), said)
         except BadOutbox as error:
             explanation = str(error)
         write_verdict(cell, explanation)
@@ -325,8 +344,9 @@ class _Run:
     async def watch_scratch(self) -> None:
         """End the kernel when it has filled its folder."""
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(WATCH)
             size, files = _usage(self.scratch.root)
+            size += _unlinked(self.manager.provisioner.pid)
             if size > MAX_SCRATCH or files > MAX_FILES:
                 self.why_killed = f"The notebook wrote more than {MAX_SCRATCH >> 30} GB or {MAX_FILES} files."
                 await self.manager.provisioner.kill()
@@ -362,6 +382,30 @@ def _usage(folder: Path) -> tuple[int, int]:
         except OSError:
             continue
     return size, count
+
+
+def _unlinked(pid: int) -> int:
+    """Bytes of files that a process removed but still has open or mapped: no folder shows them."""
+    sizes: dict[tuple[int, int], int] = {}
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                status = os.stat(f"/proc/{pid}/fd/{name}")
+            except OSError:
+                continue  # closed meanwhile
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
+        maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return sum(sizes.values())  # it has ended
+    for line in maps.splitlines():
+        if line.endswith(" (deleted)"):
+            span, _, _, device, inode = line.split()[:5]
+            major, minor = (int(part, 16) for part in device.split(":"))
+            key = os.makedev(major, minor), int(inode)
+            start, end = (int(part, 16) for part in span.split("-"))
+            sizes[key] = max(sizes.get(key, 0), end - start)
+    return sum(sizes.values())
 
 
 def _remove(folder: Path) -> None:

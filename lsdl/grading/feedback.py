@@ -15,6 +15,7 @@ import ast
 import os
 import re
 from collections.abc import Collection
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from nbgrader.utils import is_grade, is_solution
 
 from lsdl.course import course_root
 from lsdl.grading import GradingError
+from lsdl.grading.journal import Unread
+from lsdl.grading.judge import is_builtin_error
 from lsdl.grading.nbgrader_course import open_course, reason
 
 A_HIDDEN_CHECK = "A hidden check of this cell failed: it calls your code with other inputs than the visible ones."
@@ -59,7 +62,11 @@ TAGS = {
 }
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
 BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
+OLDER_ATTEMPT = (
+    "This page is about an earlier attempt of yours: the notebook that you handed in last could not be read."
+)
 JUDGED = "a hidden check: "
+MAX_ERRORS = 2  # of one cell: a time limit shows two; a cell that sends many may be guessing
 OWN_WORDS = {
     "CellTimeoutError": "The cell ran longer than its time limit.",
     "DeadKernelError": "The notebook ended before this cell.",
@@ -89,15 +96,25 @@ def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
         who = ", ".join(sorted(set(students) - set(names))) or "Nobody"
         raise GradingError(f"{who}: no graded homework of {week.name}; run `lsdl grade {week.name}` first.")
     pages, refused = [], []
+    unread = Unread(root / "gradebook", week.name).students
     for student in [name for name in names if not students or name in students]:
         result = api.generate_feedback(week.name, student, force=True)
         if result["success"]:
             pages.append(root / "gradebook" / "feedback" / student / week.name / "homework.html")
+            if student in unread:
+                _say_first(pages[-1], f"{OLDER_ATTEMPT} {unread[student]}")
         else:
             refused.append(f"{student} ({reason(result)})")
     if refused:
         raise GradingError(f"{len(pages)} pages were written; nbgrader could not write those of {', '.join(refused)}.")
     return pages
+
+
+def _say_first(page: Path, text: str) -> None:
+    """Put a paragraph at the top of a page."""
+    html = page.read_text(encoding="utf-8")
+    said = f'<p role="alert" style="margin: 1em; padding: 1em; background: #fff3cd">{escape(text)}</p>'
+    page.write_text(re.sub(r"<body\b[^>]*>", lambda body: body[0] + said, html, count=1), encoding="utf-8")
 
 
 class HideHiddenTests(ClearHiddenTests):
@@ -113,7 +130,8 @@ class HideHiddenTests(ClearHiddenTests):
         cell, resources = super().preprocess_cell(cell, resources, cell_index)
         if self.begin_test_delimeter in source and cell.cell_type == "code":
             visible = check_names(cell.source)
-            told = [for_student(text, source, visible) for text in _verdicts(cell.get("outputs", []))]
+            errors = _verdicts(cell.get("outputs", []))[:MAX_ERRORS]
+            told = [for_student(text, source, visible) for text in errors]
             cell.outputs = [
                 new_output("stream", name="stdout", text=f"{text}\n") for text in dict.fromkeys(filter(None, told))
             ]
@@ -130,12 +148,12 @@ def for_student(text: str, source: str, visible: Collection[str]) -> str:
     """
     kind, _, message = text.partition(": ")
     message = message.strip()
-    if kind == "AssertionError" and message and message in source:
+    if kind in ("AssertionError", "raised AssertionError") and message and message in source:
         return message  # the instructor's own words in a plain assert
     said = message if kind == "AssertionError" else text
     if kind in OWN_WORDS:
         return OWN_WORDS[kind]
-    if said.startswith(JUDGED):
+    if said.startswith(JUDGED) and kind == "AssertionError" and check_names(source):
         return f"A hidden check: {said.removeprefix(JUDGED)}"  # the judge's words, with a hint but no expected value
     named = CHECK_NAME.match(said)
     if named and named["name"] in visible:
@@ -145,11 +163,11 @@ def for_student(text: str, source: str, visible: Collection[str]) -> str:
         return f"{hint}\n{A_HIDDEN_CHECK}" if hint else A_HIDDEN_CHECK
     if kind == "AssertionError":
         return A_HIDDEN_CHECK
-    if re.fullmatch(r"\w+(Error|Exception|Interrupt|Exit|Iteration)", kind):
-        return (
-            f"{kind} was raised in this cell. If it passes on your machine, it was in a hidden check: try other inputs."
-        )
-    return ""
+    # The name of an exception of the student's own could be any text.
+    raised = kind if is_builtin_error(kind) else "An exception"
+    return (
+        f"{raised} was raised in this cell. If it passes on your machine, it was in a hidden check: try other inputs."
+    )
 
 
 def check_names(source: str) -> set[str]:

@@ -16,10 +16,10 @@ from lsdl.course import CourseError, course_root, load_course
 from lsdl.grading import GradingError
 from lsdl.grading.autograder import Job, Recorder, Result, Verdict, Workers, run_job
 from lsdl.grading.collect import Submission, find_submissions, read_bytes
-from lsdl.grading.intake import BadNotebook, Finding, Notebook, grade_id, mend, parse
 from lsdl.grading.jail import JailError, capabilities, missing
-from lsdl.grading.journal import Journal, digest_of_week, key_of
+from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of
 from lsdl.grading.release import release
+from lsdl.intake import BadNotebook, Finding, Notebook, grade_id, mend, parse
 
 DEMO_KEY = "demo.key"
 CONNECT_SECONDS = 20
@@ -171,6 +171,7 @@ class _Run:
         gradebook = course_root(week) / "gradebook"
         self.digest = digest_of_week(week, released, gradebook)
         self.journal = Journal(gradebook / "journal" / f"{week.name}.jsonl")
+        self.unread = Unread(gradebook, week.name)
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
         self.keys: dict[str, str] = {}
@@ -219,7 +220,10 @@ class _Run:
             row.status = "missing" if entry.path is None else "failed"
             row.note = " ".join([str(error), *notes])
             if row.student in self.recorded:
-                row.note += " The gradebook still holds the marks of an earlier attempt."
+                row.note += " The gradebook still holds the marks of an earlier attempt"
+                row.note += "." if row.status == "missing" else ": lsdl scores shows them as open, feedback says so."
+                if row.status == "failed":
+                    self.unread.set(row.student, str(error))
             row.cells = {cell.name: CellMark(0, cell.max_points, manual=cell.manual) for cell in self.cells}
             self._say(row, progress)
             return
@@ -230,6 +234,7 @@ class _Run:
         # A gradebook that was moved away, or a result of an unsafe run, is no reason to trust the journal.
         if known is not None and row.student in self.recorded and (self.unsafe or not known.unsafe):
             row.resumed = True
+            self.unread.set(row.student, None)
             self._fill(row, known)
             self._say(row, progress)
         else:
@@ -262,6 +267,7 @@ class _Run:
             self._fill(row, replace(result, verdict=Verdict(failure=why)))
         else:
             self.recorded.add(result.student)
+            self.unread.set(result.student, None)
             self.journal.add(self.keys[result.student], result)
             self._fill(row, result)
         self._say(row, progress)

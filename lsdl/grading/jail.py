@@ -55,13 +55,13 @@ class Limits:
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
 MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = (1 << bit for bit in range(6, 13))
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
-_RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}
+_RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}  # 4, 6: not files; 7: logs only
 _FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV  # all others are rights on folders
 
 READ = READ_FILE | READ_DIR
 KEEP = READ | WRITE_FILE | TRUNCATE | MAKE_REG | REMOVE_FILE  # a flat folder of files
 OWN = KEEP | MAKE_DIR | REMOVE_DIR | REFER  # a folder to work in; no links, sockets, pipes or devices
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
+_DEVICES = ("/dev/null", "/dev/full")  # not zero: a shared mapping of it is memory that no limit counts
 
 # The folders of the system that libraries read, and no more of /etc and /proc than they need.
 SYSTEM = (
@@ -92,12 +92,30 @@ def landlock_abi() -> int:
         return 0
 
 
-def _restrict_files(rules: Mapping[Path | str, int]) -> Callable[[], None]:
-    """Make a Landlock domain that allows `rules` only (paths that do not exist are left out); what comes back enters it."""
-    abi = landlock_abi()
+def ruleset_attributes(abi: int) -> bytes:
+    """What a Landlock domain takes away under a version of Landlock, as the system call wants it.
+
+    Raises:
+        JailError: there is no version 0.
+    """
+    if abi < 1:
+        raise JailError("This kernel has no Landlock.")
     handled = sum(rights for first, rights in _RIGHTS_BY_ABI.items() if abi >= first)
     network, scopes = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)  # all TCP; abstract sockets and signals
-    attributes = struct.pack("QQQ", handled, network, scopes)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+    return struct.pack("QQQ", handled, network, scopes)[: 8 if abi < 4 else 16 if abi < 6 else 24]
+
+
+def describe_landlock(abi: int) -> str:
+    """A version of Landlock in words, with what the filter of system calls then has to refuse alone."""
+    later = {3: "emptying files", 4: "TCP", 5: "commands to devices", 6: "abstract sockets and signals"}
+    alone = [what for first, what in later.items() if abi < first]
+    return f"ABI {abi}" + (f" (by the filter of system calls alone: {', '.join(alone)})" if alone and abi else "")
+
+
+def _restrict_files(rules: Mapping[Path | str, int], abi: int) -> Callable[[], None]:
+    """Make a Landlock domain that allows `rules` only (paths that do not exist are left out); what comes back enters it."""
+    attributes = ruleset_attributes(abi)
+    (handled,) = struct.unpack("Q", attributes[:8])
     ruleset = _system_call(444, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
     for path, rights in rules.items():
         try:
@@ -147,6 +165,8 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
 _NETWORK = {"socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201)}
 # Refused as unknown, so that libc falls back to the older call, whose arguments the filter can read.
 _UNKNOWN = {"clone3": (435, 435), "openat2": (437, 437)}
+# Refused as unsupported: it fills a disk faster than anybody can watch; libraries then write, or go on without.
+_UNSUPPORTED = {"fallocate": (285, 47)}
 # Answered with success without being done: honest libraries call them in passing (shutil.copy, libzmq).
 _PRETENDED: dict[str, tuple[int | None, int | None]] = {
     **{"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452)},
@@ -159,8 +179,9 @@ _PRETENDED: dict[str, tuple[int | None, int | None]] = {
 }
 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
-_MAP_SHARED, _MAP_ANONYMOUS, _AF_UNIX, _SOCK_STREAM = 0x01, 0x20, 1, 1
+_CLONE_THREAD, _CLONE_FILES, _CLONE_NEW = 0x00010000, 0x00000400, 0x7E020000
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_GROWSDOWN = 0x01, 0x20, 0x100
+_AF_UNIX, _SOCK_STREAM = 1, 1
 _OWNERS_OF_SIGNALS = (8, 10, 15, 1024)  # fcntl: F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE
 _TERMINALS = (0x5412, 0x8901, 0x8902)  # ioctl: TIOCSTI, FIOSETOWN, SIOCSPGRP
 
@@ -203,7 +224,8 @@ def filter_program(machine: str, pid: int) -> list[_Instruction]:
     no, allow = _refuse(errno.EPERM), _give(_ALLOW)
     program = [_load(4), (0x15, 1, 0, architecture), _give(_KILL), _load(0)]
     program += [(0x25, 0, 1, _LAST_KNOWN), _refuse(errno.ENOSYS)]
-    for calls, code in ((_DENIED, errno.EPERM), (_NETWORK, errno.EACCES), (_UNKNOWN, errno.ENOSYS), (_PRETENDED, 0)):
+    refused = ((_DENIED, errno.EPERM), (_NETWORK, errno.EACCES), (_UNKNOWN, errno.ENOSYS), (_PRETENDED, 0))
+    for calls, code in (*refused, (_UNSUPPORTED, errno.EOPNOTSUPP)):
         for numbers in calls.values():
             if numbers[column] is not None:
                 program += _when_equal(numbers[column], _refuse(code))
@@ -216,11 +238,12 @@ def filter_program(machine: str, pid: int) -> list[_Instruction]:
     on((62, 129), _argument(0), *myself, no)  # kill
     on((234, 131), _argument(0), *myself, no)  # tgkill
     on((302, 261), _argument(0), *myself, *_when_equal(0, allow), no)  # prlimit64
-    # clone: threads only, in no new namespace
-    on((56, 220), _argument(0), *_when_any_bit(_CLONE_NEW, no), *_when_any_bit(_CLONE_THREAD, allow), no)
-    # mmap: shared anonymous memory is counted by no limit
+    # clone: threads only, in no new namespace, and with the process's open files, which the grader counts
+    thread = _when_any_bit(_CLONE_THREAD, *_when_any_bit(_CLONE_FILES, allow))
+    on((56, 220), _argument(0), *_when_any_bit(_CLONE_NEW, no), *thread, no)
+    # mmap: shared anonymous memory is counted by no limit, nor is what is called a stack
     anonymous = _when_any_bit(_MAP_ANONYMOUS, no)
-    on((9, 222), _argument(3), *_when_any_bit(_MAP_SHARED, *anonymous), allow)
+    on((9, 222), _argument(3), *_when_any_bit(_MAP_GROWSDOWN, no), *_when_any_bit(_MAP_SHARED, *anonymous), allow)
     # socketpair: streams; a datagram socket could be sent to any path
     stream = [(0x54, 0, 0, 0xF), *_when_equal(_SOCK_STREAM, allow)]
     on((53, 199), _argument(0), *_when_equal(_AF_UNIX, _argument(1), *stream), _refuse(errno.EACCES))
@@ -257,8 +280,28 @@ def seal() -> None:
 # Users and resources
 
 
+# Beyond the numbers that distributions, directories and containers give to users.
+_FIRST_OWN_USER = 0x7A000000
+_own_user: int | None = None
+
+
+def take_own_user() -> None:
+    """Let `ordinary_user` of this process and its children be a user that no other process has, if root started it.
+
+    The limit of threads counts all of a user: kernels with one user could take each other's.
+    """
+    global _own_user
+    number = _FIRST_OWN_USER + os.getpid()
+    spans = [line.split() for line in Path("/proc/self/uid_map").read_text(encoding="utf-8").splitlines()]
+    if any(int(first) <= number < int(first) + int(count) for first, _, count in spans):
+        _own_user = number  # else this is a container that has no such user
+
+
 def ordinary_user() -> tuple[int, int] | None:
-    """User and group that a process started by root becomes ("nobody"); None for a process that is ordinary already."""
+    """User and group that a process started by root becomes: one of its own after `take_own_user`, else "nobody".
+
+    None for a process that is ordinary already.
+    """
     if os.geteuid() != 0:
         return None
     import pwd
@@ -266,8 +309,8 @@ def ordinary_user() -> tuple[int, int] | None:
     try:
         entry = pwd.getpwnam("nobody")
     except KeyError:
-        return 65534, 65534
-    return entry.pw_uid, entry.pw_gid
+        return _own_user or 65534, 65534
+    return _own_user or entry.pw_uid, entry.pw_gid
 
 
 def others_reach(path: Path | str) -> bool:
@@ -330,7 +373,7 @@ def die_with_parent() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
 
 
-def confine(rules: Mapping[Path | str, int], limits: Limits, *, partly: bool = False) -> None:
+def confine(rules: Mapping[Path | str, int], limits: Limits, *, partly: bool = False, abi: int | None = None) -> None:
     """Leave this process with the files in `rules`, the resources in `limits`, and an ordinary user, for good.
 
     Call it while there is one thread: threads that exist already stay as they are.
@@ -339,6 +382,7 @@ def confine(rules: Mapping[Path | str, int], limits: Limits, *, partly: bool = F
         rules: what it may do, `READ`, `KEEP`, `OWN` or a sum of rights, beneath each path; and nothing elsewhere.
         limits: what it may use.
         partly: go on where the machine lacks a part of the sandbox.
+        abi: the version of Landlock to use (default: this kernel's).
 
     Raises:
         JailError, OSError: a part of the sandbox is not there.
@@ -347,8 +391,10 @@ def confine(rules: Mapping[Path | str, int], limits: Limits, *, partly: bool = F
     with open("/proc/self/oom_score_adj", "w") if not partly else open(os.devnull, "w") as file:
         file.write("1000")  # if memory runs out, the machine takes this process first
     try:
-        enter = _restrict_files({**dict.fromkeys(_DEVICES, READ_FILE | WRITE_FILE), **rules})
-    except OSError:
+        enter = _restrict_files(
+            {**dict.fromkeys(_DEVICES, READ_FILE | WRITE_FILE), **rules}, landlock_abi() if abi is None else abi
+        )
+    except (OSError, JailError):
         if not partly:
             raise
         enter = None
@@ -388,7 +434,7 @@ def capabilities() -> dict[str, bool | str]:
     command = [sys.executable, "-P", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
     found |= json.loads(done.stdout) if done.stdout else {}
-    return {"landlock": f"ABI {landlock_abi()}", **found}
+    return {"landlock": describe_landlock(landlock_abi()), **found}
 
 
 def missing() -> list[str]:

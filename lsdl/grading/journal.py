@@ -63,6 +63,35 @@ class Journal:
         self._lines[key] = entry
 
 
+class Unread:
+    """Who handed in a newer attempt that could not be read, while the gradebook keeps the marks of an older one.
+
+    Args:
+        gradebook: the folder of that name.
+        week: the week's name; the file is journal/WEEK.unread.json.
+    """
+
+    def __init__(self, gradebook: Path, week: str) -> None:
+        self._path = gradebook / "journal" / f"{week}.unread.json"
+        self.students: dict[str, str] = json.loads(self._path.read_text("utf-8")) if self._path.is_file() else {}
+
+    def set(self, student: str, why: str | None) -> None:
+        """Note why a student's newest attempt cannot be read, or with None that it was graded.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written.
+        """
+        if self.students.get(student) == why:
+            return
+        self.students = {name: text for name, text in self.students.items() if name != student}
+        if why is not None:
+            self.students[student] = why
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}.new")
+        scratch.write_text(json.dumps(self.students, indent=1), encoding="utf-8")
+        os.replace(scratch, self._path)
+
+
 def digest_of_week(week: Path, release: Path, gradebook: Path) -> str:
     """A hash of everything but the submission that decides a mark of a week."""
     package = Path(lsdl.__file__).parent

@@ -8,10 +8,12 @@ from __future__ import annotations
 import ast
 import base64
 import binascii
+import builtins
 import json
 import os
+import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from nbgrader.utils import determine_grade, is_grade
 
 from lsdl.checks import Entry, NoReference, ReferenceStore, read_answer
 from lsdl.compare import Packed, compare
-from lsdl.grading.intake import HIDDEN_TESTS, Notebook, grade_id
+from lsdl.intake import HIDDEN_TESTS, Notebook, grade_id
 
 TIMEOUT = "CellTimeoutError"  # what nbgrader writes into a cell that it stopped
 MAX_ANSWERS = 64  # of one cell
@@ -29,6 +31,8 @@ MAX_ANSWER_BYTES = 64 << 20
 MAX_TEXT = 100_000  # characters that are kept of one output
 MAX_MESSAGE = 4_000
 _IMAGES = ("image/png", "image/jpeg")
+OWN_ERRORS = (TIMEOUT, "DeadKernelError")
+_SHARE_RIGHT = re.compile(r"[\d.]+ % of the predictions are right \(\d+ of \d+\), at least [\d.]+ % are needed\.")
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,14 @@ class GradedTest:
         checks: names of the checks that it makes, in their order; none: plain asserts.
         hidden: those that only the hidden tests make.
         inputs: names whose inputs its hidden tests ask for.
+        messages: what its own asserts say.
     """
 
     source: str
     checks: tuple[str, ...]
     hidden: frozenset[str]
     inputs: tuple[str, ...]
+    messages: frozenset[str] = frozenset()
 
 
 def read_tests(homework: Notebook) -> dict[str, GradedTest]:
@@ -57,10 +63,14 @@ def read_tests(homework: Notebook) -> dict[str, GradedTest]:
             source = "".join(cell["source"])
             visible = HIDDEN_TESTS.sub("", source)
             checks, shown = _called(source, "check"), _called(visible, "check")
-            tests[str(grade_id(cell))] = GradedTest(
-                source, checks, frozenset(checks) - frozenset(shown), _called(source, "check.inputs")
-            )
+            hidden, inputs = frozenset(checks) - frozenset(shown), _called(source, "check.inputs")
+            tests[str(grade_id(cell))] = GradedTest(source, checks, hidden, inputs, _assert_messages(source))
     return tests
+
+
+def _assert_messages(source: str) -> frozenset[str]:
+    said = [node.msg for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    return frozenset(text.value for text in said if isinstance(text, ast.Constant) and isinstance(text.value, str))
 
 
 def _called(source: str, function: str) -> tuple[str, ...]:
@@ -149,7 +159,12 @@ def _read_regular(directory: int, name: str) -> bytes:
     return data
 
 
-def judge(test: GradedTest, answers: dict[str, list[Packed]], references: References, raised: bool) -> str | None:
+_RAISED_HIDDEN = "the cell ended with an exception before it had an answer. Try other inputs than the visible ones."
+
+
+def judge(
+    test: GradedTest, answers: dict[str, list[Packed]], references: References, raised: bool, said: Collection[str] = ()
+) -> str | None:
     """Why a cell with checks earns nothing: of its first check that is wrong; None if all are right.
 
     Args:
@@ -157,15 +172,18 @@ def judge(test: GradedTest, answers: dict[str, list[Packed]], references: Refere
         answers: what came from its kernel.
         references: what the answers are compared with.
         raised: the cell ended with an exception, which explains missing answers.
+        said: what the exceptions say; if it is a message of the cell's own asserts, that is the explanation.
 
     Returns:
-        The explanation; "" if the exception itself is the explanation. That of a hidden check names no expected value.
+        The explanation; "" if the exception itself is the explanation. That of a hidden check names no expected value and
+        holds no text from the kernel, which has seen the hidden inputs.
     """
+    own = next((text for text in said if text in test.messages), "")
     for name in test.checks:
         shown = "a hidden check" if name in test.hidden else name
         came = answers.get(name, [])
         if not came and raised:
-            return ""
+            return own or (f"{shown}: {_RAISED_HIDDEN}" if name in test.hidden else "")
         if len(came) != 1:
             return f"{shown}: {'no answer' if not came else 'more than one answer'} came from the cell."
         entry = references.entry(name)
@@ -178,14 +196,16 @@ def judge(test: GradedTest, answers: dict[str, list[Packed]], references: Refere
     unknown = answers.keys() - set(test.checks)
     if unknown:
         return "The cell sent an answer that it does not have a check for."
-    return "" if raised else None
+    return own if raised else None
 
 
 def _explain_hidden(entry: Entry, answer: Packed) -> str | None:
-    """The hints of known mistakes, or how many predictions are right; never what was expected."""
+    """The hints of known mistakes, or how many predictions are right; never what was expected or came."""
     text = entry.explain(answer)
-    if text is None or entry.kind == "predictions":
-        return text
+    if text is None:
+        return None
+    if entry.kind == "predictions":
+        return text if _SHARE_RIGHT.fullmatch(text) else "one class, an integer, is expected for each example."
     rule: dict[str, Any] = {"rtol": entry.rtol, "atol": entry.atol, "dtype": entry.dtype}
     hints = [hint for hint, value in entry.mistakes if compare(value, answer, **rule) is None]
     return " Or: ".join(dict.fromkeys(hints)) or "the answer is wrong for other inputs than those of the visible check."
@@ -195,15 +215,20 @@ def _explain_hidden(entry: Entry, answer: Packed) -> str | None:
 
 
 def clean_outputs(outputs: Any) -> list[NotebookNode]:
-    """Outputs of text and pictures only: no HTML, no script, nothing of a wrong type."""
+    """Outputs of text and pictures only: no HTML, no script, nothing of a wrong type, no error that only the grader gives."""
     kept = []
     for output in outputs if isinstance(outputs, list) else []:
         kind = output.get("output_type")
         if kind == "stream":
-            name = "stderr" if output.get("name") == "stderr" else "stdout"
-            kept.append({"output_type": "stream", "name": name, "text": _text(output.get("text"))})
+            name, text = "stderr" if output.get("name") == "stderr" else "stdout", output.get("text")
+            # A busy machine cuts what is printed into more pieces than an idle one.
+            if kept and kept[-1]["output_type"] == "stream" and kept[-1]["name"] == name:
+                text = kept.pop()["text"] + _text(text)
+            kept.append({"output_type": "stream", "name": name, "text": _text(text)})
         elif kind == "error":
-            kept.append(error_output(_text(output.get("ename")), _text(output.get("evalue")), output.get("traceback")))
+            name = _text(output.get("ename"))
+            name = f"raised {name}" if name in OWN_ERRORS else name
+            kept.append(error_output(name, _text(output.get("evalue")), output.get("traceback")))
         elif kind in ("display_data", "execute_result"):
             data = output.get("data") if isinstance(output.get("data"), dict) else {}
             safe = {"text/plain": _text(data["text/plain"])} if "text/plain" in data else {}
@@ -235,10 +260,30 @@ def _is_base64(value: Any) -> bool:
         return False
 
 
+def disown_errors(cell: NotebookNode) -> None:
+    """Rename the exceptions of a cell with checks that could be taken for the judge's words, or that carry a text as name.
+
+    Feedback shows a student an AssertionError of such a cell; what a kernel says may hold hidden inputs.
+    """
+    for output in cell.outputs:
+        name = output.get("ename", "")
+        own = name in OWN_ERRORS or name.startswith("raised ")
+        if output.output_type == "error" and not own and (not is_builtin_error(name) or name == "AssertionError"):
+            output.ename = f"raised {name}"
+
+
+def is_builtin_error(name: str) -> bool:
+    """Whether Python itself has an exception of that name."""
+    known = getattr(builtins, name, None)
+    return isinstance(known, type) and issubclass(known, BaseException)
+
+
 def write_verdict(cell: NotebookNode, explanation: str | None) -> None:
     """Leave the outputs of a cell with checks so that nbgrader reads the verdict from them, and nothing else."""
     outputs = cell.outputs
-    if explanation != "":  # else the exception stands
+    if explanation:  # the exception stays for the instructor, as text
+        outputs = [_as_stream(output) if output.output_type == "error" else output for output in outputs]
+    elif explanation is None:
         outputs = [output for output in outputs if output.output_type != "error"]
     for output in outputs:
         if output.output_type == "stream":
@@ -250,6 +295,10 @@ def write_verdict(cell: NotebookNode, explanation: str | None) -> None:
         value = explanation or "The cell ended with an exception that it did not show."
         outputs.append(NotebookNode(error_output("AssertionError", value)))
     cell.outputs = outputs
+
+
+def _as_stream(error: NotebookNode) -> NotebookNode:
+    return NotebookNode(output_type="stream", name="stdout", text="\n".join(error.traceback) + "\n")
 
 
 def points_of(cell: NotebookNode) -> float | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import tomllib
 from pathlib import Path
 
 from lsdl.course import Course, course_root, find_weeks, load_course
+from lsdl.doctor import HOMEWORKS, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.release import refuse_problems, release
+from lsdl.intake import parse
 
 MANIFEST = ".lsdl-manifest"
 # The instructor's part of lsdl. Anything else goes along, so that a new module cannot be forgotten.
@@ -48,14 +51,18 @@ def publish(target: Path, root: Path | None = None, *, check: bool = True) -> li
         for name in NOT_PUBLISHED:
             path = tree / "lsdl" / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        homeworks = {}
         for week in weeks:
             # Read-only checks of the gradebook are not wanted here: a tree can be published before a term begins.
             release(week, check=False, to=tree, in_gradebook=False)
             if (week / "seminar.ipynb").is_file():
                 shutil.copy(week / "seminar.ipynb", tree / week.name)
+            # From the released notebook: nothing can be in it that students do not have anyway.
+            homeworks[week.name] = skeleton(parse((tree / week.name / "homework.ipynb").read_bytes()))
         for path in (*root.glob("LICENSE*"), root / "CITATION.cff"):
             if path.is_file():
                 shutil.copy(path, tree)
+        _write(tree / "lsdl" / HOMEWORKS.name, json.dumps(homeworks, indent=1, sort_keys=True) + "\n")
         course = load_course(root)
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         _write(tree / "pyproject.toml", _pyproject(project))
@@ -106,10 +113,14 @@ dependencies = [
 [project.optional-dependencies]
 jupyter = [{jupyter}]
 
+[project.scripts]
+lsdl = "lsdl.doctor:command"
+
 [tool.setuptools.packages.find]
 include = ["lsdl*"]
 
 [tool.setuptools.package-data]
+"lsdl" = ["{HOMEWORKS.name}"]
 "lsdl.data" = ["**/*"]
 
 [tool.setuptools.dynamic]
@@ -151,8 +162,16 @@ python3 -m venv .venv
 Assessment: {parts}.
 
 Write each answer where it says `YOUR CODE HERE` and delete the line that raises. Do not copy, split or delete the cells
-with tests. Before you hand in `homework.ipynb`, choose *Restart Kernel and Run All Cells*. The grader also runs checks
-that you do not see, on other inputs.
+with tests. Before you hand in `homework.ipynb`, choose *Restart Kernel and Run All Cells*, save it, and ask whether it is
+whole:
+
+```
+.venv/bin/lsdl doctor {weeks[0]}/homework.ipynb      # elsewhere: python -m lsdl.doctor homework.ipynb
+```
+
+It names graded cells that are missing, doubled, turned into another type or without their metadata, and what to do. In
+Colab, after the setup cell, run `!lsdl doctor "/content/drive/MyDrive/Colab Notebooks/homework.ipynb"` (mount your Drive
+first, and save). The grader also runs checks that you do not see, on other inputs.
 
 Code: MIT licence. Text and figures: CC BY 4.0. Data: see lsdl/data/LICENSES.md.
 """

@@ -1,10 +1,13 @@
 """Marks by the rules of course.toml. nbgrader's gradebook holds raw points; nothing here changes it.
 
-- A cell in a week's `required_cells` (a baseline, a report) to which a person gave 0 makes that homework 0. As long as nobody
+- A cell in a week's `required_cells` (a baseline, a report) that is missing makes that homework 0. A person says so in formgrader: by 0 of
+  its points, or by a comment that begins with "missing", which also works for a cell that has no points. As long as nobody
   graded it by hand it only shows as open, also where nbgrader gave an empty answer 0 by itself: the answer may stand in another cell.
-- A homework handed in after the end of its due date (and nbgrader's extension for the student) loses `[late] per_day` of its points
-  for each day begun. When it was handed in is known from nbgrader's timestamp.txt, or from a file given with --times;
+- A homework handed in after the end of its due date (and nbgrader's extension for the student) shows how many days late it is, each day
+  begun counts. Only if course.toml has a `[late]` it also loses `per_day` of its points for each. When it was handed in is known
+  from nbgrader's timestamp.txt, or from a file given with --times;
   otherwise it counts as on time.
+- Where a student's newest attempt could not be read, the marks are those of an earlier one and show as open.
 - What counts are the homeworks in the gradebook; bonus points can make up for others, up to all points together.
 """
 
@@ -13,7 +16,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +26,11 @@ from typing import Any
 from lsdl.course import Course, Week, load_course
 from lsdl.grading import GradingError
 from lsdl.grading.grade import end_of_day
+from lsdl.grading.journal import Unread
 from lsdl.grading.nbgrader_course import open_course
 
+MISSING = re.compile(r"\W*missing\b", re.IGNORECASE)  # the beginning of a comment on a required cell
+OLDER = "marks of an earlier attempt, the newest could not be read"
 EXAM, HOMEWORK = "examination", "assignments"  # the names of the parts in course.toml
 
 
@@ -99,7 +106,8 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
             raise GradingError(f"{times} names homeworks that are not in the gradebook: {', '.join(sorted(unknown))}.")
         students: dict[str, StudentMarks] = {student.id: StudentMarks(student.id, {}) for student in book.students}
         for name, assignment in sorted(assignments.items()):
-            cells = {cell.name: cell for notebook in assignment.notebooks for cell in notebook.grade_cells}
+            cells = {cell.name for notebook in assignment.notebooks for cell in notebook.grade_cells}
+            unread = Unread(root / "gradebook", name).students
             entry = course.weeks.get(name) or Week(title=name, points=assignment.max_score or 1)
             _check_required(name, entry, cells)
             submissions = {item.student_id: item for item in book.assignment_submissions(name)}
@@ -109,14 +117,31 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
                 if submission is not None:
                     _fill(mark, submission)
                     time = known_times.get((student.student, name), submission.timestamp)
-                    apply_rules(mark, _manual(submission), entry, course, time, submission.extension)
+                    apply_rules(mark, _by_hand(submission), entry, course, time, submission.extension)
+                    if student.student in unread:
+                        mark.is_open = True
+                        mark.why = "; ".join(filter(None, [f"{OLDER}: {unread[student.student]}", mark.why]))
                 student.homeworks[name] = mark
     return [students[name] for name in sorted(students)]
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """What a person gave to a cell: points (None: nothing yet) out of `most`, and a comment."""
+
+    points: float | None
+    most: float
+    comment: str = ""
+
+    @property
+    def says_missing(self) -> bool:
+        """Whether that means that the answer is missing."""
+        return (self.points == 0 and self.most > 0) or MISSING.match(self.comment) is not None
+
+
 def apply_rules(
     mark: HomeworkMark,
-    by_hand: Mapping[str, float | None],
+    by_hand: Mapping[str, ByHand],
     week: Week,
     course: Course,
     handed_in: datetime | None = None,
@@ -126,22 +151,25 @@ def apply_rules(
 
     Args:
         mark: changed; its `raw` and `cells` are set.
-        by_hand: what a person gave, by cell; None or absent where nobody graded yet.
+        by_hand: what a person gave, by cell.
         handed_in: in UTC without a zone, or None if that is not known.
         extension: how much later than `week.due` this student may hand in.
     """
     mark.points, why = mark.raw, []
     waiting = [name for name, points in mark.cells.items() if points is None]
-    if waiting:
-        why.append(f"to grade by hand: {', '.join(waiting)}")
     for name in week.required_cells:
         given = by_hand.get(name)
-        if given == 0:
+        if given is not None and given.says_missing:
             mark.points = 0
             why.append(f"{name} is missing: 0 points")
-        elif given is None and name not in waiting:
+            if name in waiting:
+                waiting.remove(name)
+        elif (given is None or given.points is None) and name not in waiting:
             waiting.append(name)
-            why.append(f"{name} looks empty: grade it by hand, 0 if it is missing")
+            why.append(f'{name} looks empty: grade it by hand, 0 or the comment "missing" if it is missing')
+    ungraded = [name for name in waiting if name in mark.cells and mark.cells[name] is None]
+    if ungraded:
+        why.insert(0, f"to grade by hand: {', '.join(ungraded)}")
     if week.due is not None and handed_in is not None:
         late = (handed_in - end_of_day(week.due) - (extension or timedelta())).total_seconds()
         if late > 60 * course.late.grace_minutes:
@@ -149,7 +177,8 @@ def apply_rules(
             over = course.late.last_day is not None and mark.days_late > course.late.last_day
             kept = 0.0 if over else max(0.0, 1 - course.late.per_day * mark.days_late)
             mark.points *= kept
-            why.append(f"{mark.days_late} day{'s' if mark.days_late > 1 else ''} late: {100 * kept:.0f} % count")
+            costs = f": {100 * kept:.0f} % count" if kept < 1 else ""
+            why.append(f"{mark.days_late} day{'s' if mark.days_late > 1 else ''} late{costs}")
     mark.points = round(mark.points, 6)
     mark.is_open, mark.why = bool(waiting), "; ".join(why)
 
@@ -223,12 +252,10 @@ def final_csv(marks: list[FinalMark]) -> str:
     return _csv(lines)
 
 
-def _check_required(name: str, entry: Week, cells: Mapping[str, Any]) -> None:
+def _check_required(name: str, entry: Week, cells: Collection[str]) -> None:
     for required in entry.required_cells:
-        cell = cells.get(required)
-        if cell is None or not cell.max_score:
-            what = "has no points, so that nobody can give it 0" if cell is not None else "is no graded cell of it"
-            raise GradingError(f"course.toml: {required} in required_cells of {name} {what}.")
+        if required not in cells:
+            raise GradingError(f"course.toml: {required} in required_cells of {name} is no graded cell of it.")
 
 
 def _fill(mark: HomeworkMark, submission: Any) -> None:
@@ -240,8 +267,13 @@ def _fill(mark: HomeworkMark, submission: Any) -> None:
     mark.raw = round(sum(points or 0 for points in mark.cells.values()), 6)
 
 
-def _manual(submission: Any) -> dict[str, float | None]:
-    return {grade.name: grade.manual_score for notebook in submission.notebooks for grade in notebook.grades}
+def _by_hand(submission: Any) -> dict[str, ByHand]:
+    found = {}
+    for notebook in submission.notebooks:
+        comments = {comment.name: comment.manual_comment or "" for comment in notebook.comments}
+        for grade in notebook.grades:
+            found[grade.name] = ByHand(grade.manual_score, grade.max_score or 0, comments.get(grade.name, ""))
+    return found
 
 
 def _cells_of(students: list[StudentMarks], week: str) -> list[str]:

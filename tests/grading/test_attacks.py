@@ -18,8 +18,9 @@ from string import Template
 import pytest
 
 from lsdl.grading import jail
+from lsdl.grading.feedback import make_feedback
 from lsdl.grading.grade import Row, grade
-from lsdl.grading.intake import grade_id
+from lsdl.intake import grade_id
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ATTACKS = sorted((REPOSITORY / "tests" / "submissions").glob("*.py"))
@@ -49,6 +50,7 @@ class Attacked:
     changed: list[str]
     left: list[str]
     gradebook_mode: int
+    pages: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,9 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     outputs = {student: _outputs(root, student, week.name) for student in rows}
     left = _left_behind(scratch)
     shutil.rmtree(scratch, ignore_errors=True)
-    yield Attacked(rows, outputs, connections, changed, left, names["GRADEBOOK"].stat().st_mode)
+    made = make_feedback(week, ["forged_text", "script"])
+    pages = {page.parts[-3]: page.read_text(encoding="utf-8").partition("<body")[2] for page in made}
+    yield Attacked(rows, outputs, connections, changed, left, names["GRADEBOOK"].stat().st_mode, pages)
 
 
 def _hand_in(folder: Path, student: str, week: Path, solved: dict, sources: dict[str, str]) -> None:
@@ -176,7 +180,7 @@ def test_attack_earns_what_it_should(attacked: Attacked, attack: str) -> None:
     lost, row = _header(text, "points").split(), attacked.rows[attack]
     expected = {name: 0 if name in lost else points for name, points in POINTS.items()}
     assert {name: row.cells[name].points for name in POINTS} == expected, row
-    assert row.status in _header(text, "status", "ok").split()
+    assert row.status == _header(text, "status", "ok")
     assert all(row.cells[name].message for name in lost)
     assert not row.unsafe
 
@@ -203,6 +207,8 @@ def test_nothing_outside_the_scratch_changed(attacked: Attacked) -> None:
 
 def test_outputs_hold_text_and_pictures_only(attacked: Attacked) -> None:
     assert "MARK-OF-A-SCRIPT" not in attacked.outputs["script"]
+    assert "PRINTED-SCRIPT" in attacked.outputs["script"]
+    assert "<script>" not in attacked.pages["script"] and "&lt;script&gt;document.title" in attacked.pages["script"]
     assert len(attacked.outputs["output_flood"]) < 3_000_000
 
 
@@ -210,3 +216,19 @@ def test_hidden_values_are_not_named(attacked: Attacked) -> None:
     for row in attacked.rows.values():
         for mark in row.cells.values():
             assert "hidden" not in mark.message or "was expected" not in mark.message
+
+
+def test_a_forged_text_is_not_told(attacked: Attacked) -> None:
+    """Neither the row of the hidden check nor the student's page has a word of the kernel's; the page says what failed."""
+    cells = attacked.rows["forged_text"].cells
+    assert cells["standardise_value"].message.startswith("a hidden check: the cell ended with an exception")
+    assert "MARK-OF-HIDDEN-INPUTS" not in cells["standardise_value"].message
+    assert cells["standardise_constant"].message.startswith("raised ")
+    page = attacked.pages["forged_text"]
+    assert page.count("MARK-OF-HIDDEN-INPUTS") == 1  # in the student's own cell
+    assert "the cell ended with an exception" in page and "An exception was raised in this cell" in page
+
+
+def test_scratch_is_bounded_in_all(attacked: Attacked) -> None:
+    for attack in ("full_scratch", "large_scratch"):
+        assert "wrote more than 1 GB or 20000 files" in attacked.rows[attack].note

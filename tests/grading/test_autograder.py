@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import pytest
 import torch
+from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from safetensors.torch import save
 
@@ -20,14 +22,16 @@ from lsdl.compare import pack
 from lsdl.grading import autograder, jail
 from lsdl.grading.autograder import Job, Recorder, Result, Verdict, Workers, run_job
 from lsdl.grading.demo import load_mistakes, with_mistake
+from lsdl.grading.feedback import HideHiddenTests
 from lsdl.grading.grade import prepare_hidden_references
-from lsdl.grading.intake import Notebook, grade_id, mend, parse
 from lsdl.grading.judge import (
     BadOutbox,
     GradedTest,
     References,
     clean_outputs,
+    disown_errors,
     error_output,
+    explain,
     judge,
     points_of,
     read_outbox,
@@ -37,6 +41,7 @@ from lsdl.grading.judge import (
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
 from lsdl.grading.zygote import libraries
+from lsdl.intake import Notebook, grade_id, mend, parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -122,9 +127,10 @@ def test_the_marks_of_stock_nbgrader_for_plain_asserts(week: Path) -> None:
     assert ours["half"] == {"double_value": 0, "square_value": 1, "why": None}
 
 
-STATE = """import os, random
+STATE = """import os, random, time
 import numpy
 print(hash("a text"), random.random(), numpy.random.rand(), torch.rand(()), torch.initial_seed(), sorted(os.environ))
+time.sleep(0.5)  # as on a busy machine: what is printed then comes in two messages
 print(hasattr(torch, "left_by_another"), sorted(os.listdir(".")), os.getcwd().rsplit("/", 1)[1], sorted(os.listdir(os.environ["HOME"])))
 random.seed(7), numpy.random.seed(7), torch.manual_seed(7)
 torch.left_by_another = True
@@ -146,6 +152,15 @@ def test_no_state_reaches_another_student(demo: Path) -> None:
     assert first.verdict == second.verdict and not first.unsafe
 
 
+def test_a_cells_own_assert_is_the_explanation(demo: Path) -> None:
+    """Also where it keeps a hidden check from being answered."""
+    text = (
+        "def standardise(x, eps=1e-5):\n    x -= x.mean(0)\n    return x / torch.sqrt(x.var(0, unbiased=False) + eps)"
+    )
+    verdict = run_job(Job(demo, "ada", solved(demo, standardise=text))).verdict
+    assert verdict.messages["standardise_constant"] == "standardise changed its argument"
+
+
 def test_a_warning_costs_no_points(demo: Path) -> None:
     """Stock nbgrader gives 0 to a cell that writes to stderr; here the values decide."""
     text = "def standardise(x, eps=1e-5):\n    import warnings\n    warnings.warn('careful')\n"
@@ -159,6 +174,17 @@ def test_pictures_and_text_reach_the_notebook(demo: Path) -> None:
     result = run_job(Job(demo, "ada", solved(demo, standardise=text)))
     cell = next(c for c in result.executed["cells"] if grade_id(c) == "standardise")
     assert any("image/png" in output.get("data", {}) for output in cell["outputs"])
+
+
+def test_a_table_reads_well_as_text(demo: Path) -> None:
+    """HTML of a student is dropped; what a DataFrame (or anything that shows itself both ways) says as text stays as it is."""
+    text = "  method  accuracy in %\\n0     LP          61.50\\n1     FT          70.25"
+    source = f"class Table:\n    __repr__ = lambda _: '{text}'\n    _repr_html_ = lambda _: '<table></table>'\nTable()"
+    result = run_job(Job(demo, "ada", solved(demo, standardise=source)))
+    (output,) = next(c for c in result.executed["cells"] if grade_id(c) == "standardise")["outputs"]
+    assert output["data"] == {"text/plain": text.replace("\\n", "\n")}
+    page, _ = HTMLExporter().from_notebook_node(nbformat.from_dict(result.executed))
+    assert "1     FT          70.25" in page  # preformatted: its columns stay below each other
 
 
 def test_a_dead_warm_process_is_replaced(demo: Path) -> None:
@@ -236,6 +262,7 @@ RIGHT, WRONG = pack(torch.arange(3.0)), pack(torch.full((3,), 7.5))
         ({"f/value": [RIGHT], "f/hidden": [RIGHT]}, False, None),
         ({"f/value": [RIGHT], "f/hidden": [RIGHT]}, True, ""),
         ({}, True, ""),
+        ({"f/value": [RIGHT]}, True, "a hidden check: the cell ended with an exception before it had an answer."),
         ({}, False, "f/value: no answer came from the cell."),
         ({"f/value": [RIGHT, RIGHT], "f/hidden": [RIGHT]}, False, "f/value: more than one answer came from the cell."),
         (
@@ -252,6 +279,58 @@ def test_judge(references: References, answers: dict, raised: bool, explanation:
     text = judge(TEST, answers, references, raised)
     assert text == explanation if not explanation else text is not None and text.startswith(explanation)
     assert "hidden" not in (text or "") or "expected" not in (text or "")
+
+
+def test_no_text_of_the_kernel_is_in_the_verdict_of_a_hidden_check(references: References) -> None:
+    """Whatever a kernel answers or says, a hidden check's explanation is the judge's own."""
+    text = "a hidden check: MARK"
+    answers = [
+        text,
+        ["MARK"],
+        {"MARK": torch.ones(3)},
+        (text, "50 % of the predictions are right (1 of 2)"),
+        type(text),
+    ]
+    test = GradedTest("", ("f/hidden", "f/classes"), frozenset({"f/hidden", "f/classes"}), (), frozenset({"own words"}))
+    for answer in [*map(pack, answers), pack(torch.ones(31, 41)), pack(torch.ones(2))]:
+        for given in ({"f/hidden": [answer]}, {"f/hidden": [RIGHT], "f/classes": [answer]}, {"MARK": [answer]}):
+            for raised in (True, False):
+                said = judge(test, given, references, raised, [text] if raised else [])
+                assert said and "MARK" not in said and "31" not in said
+    assert "50.0 % of the predictions" in str(
+        judge(test, {"f/hidden": [RIGHT], "f/classes": [pack([0, 0])]}, references, False)
+    )
+    assert judge(test, {}, references, True, ["own words"]) == "own words"
+
+
+def test_errors_of_a_kernel_are_not_taken_for_the_judges(references: References) -> None:
+    words = "a hidden check: MARK"
+    for name in (
+        "AssertionError",
+        "MARK",
+        f"AssertionError: {words}",
+        "MARKError",
+        "KeyError",
+        "CellTimeoutError",
+        "f/value",
+    ):
+        cell = graded(error_output(name, words))
+        cell.source = 'check("f/value", 1)\n### BEGIN HIDDEN TESTS\ncheck("f/hidden", 2)\n### END HIDDEN TESTS'
+        disown_errors(cell)
+        write_verdict(cell, "")
+        assert points_of(cell) == 0
+        assert "MARK" in explain(cell.outputs, 1)  # the instructor may read it
+        hidden, _ = HideHiddenTests().preprocess_cell(cell, {}, 0)
+        assert hidden.outputs and "MARK" not in json.dumps(hidden.outputs), name
+
+
+def test_what_is_printed_is_one_output_in_however_many_pieces_it_came() -> None:
+    def piece(text: str, name: str = "stdout") -> dict:
+        return {"output_type": "stream", "name": name, "text": text}
+
+    picture = {"output_type": "display_data", "data": {"text/plain": "Figure"}, "metadata": {}}
+    outputs = clean_outputs([piece("a"), piece("b"), picture, piece("c"), piece("d", "stderr"), piece("e")])
+    assert [output.get("text") for output in outputs] == ["ab", None, "c", "d", "e"]
 
 
 def test_inputs_come_without_answers(references: References, tmp_path: Path) -> None:

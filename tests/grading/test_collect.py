@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsdl.grading.collect import STUDENT_NAME, Submission, find_submissions, read_bytes, safe_id
-from lsdl.grading.intake import BadNotebook
+from lsdl.intake import BadNotebook
 
 WEEK = "week97-tiny"
 

@@ -66,8 +66,7 @@ def test_notebooks(week: Path, tmp_path: Path) -> None:
     assert [(d.level, d.line) for d in examine_notebook(bad)] == [
         (
             "problem",
-            "the test double_value is missing; it was put back from the release "
-            "(`lsdl grade` does this itself; or copy the cell from a fresh homework).",
+            "the test double_value is missing: copy that cell from a fresh homework.ipynb.",
         )
     ]
     bad.write_text("{")
@@ -97,9 +96,9 @@ def age(notebook: dict) -> None:
 @pytest.mark.parametrize(
     ("damage", "level", "said"),
     [
-        (duplicate, "problem", "double_value is there 2 times; one was kept"),
-        (retype, "problem", "double was turned into a raw cell; it was turned back"),
-        (strip, "problem", "square_value had lost its metadata; it was recognised"),
+        (duplicate, "problem", "double_value is there 2 times: delete the copies"),
+        (retype, "problem", "double was turned into a raw cell: turn it back into a code cell"),
+        (strip, "problem", "square_value had lost its metadata: copy your answers into a fresh"),
         (age, "note", "The notebook has the old format 4.0: open it in a newer Jupyter"),
     ],
 )

@@ -57,6 +57,16 @@ def test_what_is_told_of_a_message(text: str, told: str) -> None:
     assert for_student(text, CELL, {"f/value"}) == told
 
 
+@pytest.mark.parametrize("kind", ["MarkOf71Error", "raised AssertionError", "raised AssertionError: f/value", "71.5"])
+def test_the_name_of_an_exception_is_not_told_either(kind: str) -> None:
+    assert "71" not in for_student(f"{kind}: a hidden check: 71.5", CELL, {"f/value"})
+
+
+def test_words_of_the_judge_in_a_cell_that_nobody_judged() -> None:
+    plain = "### BEGIN HIDDEN TESTS\nassert f(2) == 4\n### END HIDDEN TESTS"
+    assert for_student("AssertionError: a hidden check: 71.5", plain, set()) == A_HIDDEN_CHECK
+
+
 def test_an_exception_is_named_without_what_it_says() -> None:
     told = for_student("ValueError: called with 71.5", CELL, {"f/value"})
     assert "ValueError" in told and "71.5" not in told
@@ -196,7 +206,7 @@ def test_pages_of_a_class(week: Path, submit: Callable[..., Path]) -> None:
 def test_hints_without_hidden_values(tmp_path: Path) -> None:
     """The demonstration week: a known mistake is answered by its hint, the hidden reference stays hidden."""
     from lsdl.grading.demo import load_mistakes, with_mistake
-    from lsdl.grading.intake import parse
+    from lsdl.intake import parse
 
     root = tmp_path / "course"
     shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsdl.grading.intake import BadNotebook, Notebook, grade_id, mend, parse
+from lsdl.intake import BadNotebook, Notebook, grade_id, mend, parse
 
 ANSWER, TEST = {"solution": True, "grade": False, "locked": False}, {"solution": False, "grade": True, "locked": True}
 

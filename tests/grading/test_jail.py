@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import stat
+import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -130,6 +131,8 @@ def outside(place: Path, parent: int) -> dict[str, Callable[[], Any]]:
         "limits of the parent": lambda: resource.prlimit(parent, resource.RLIMIT_CPU),
         "owner of signals": lambda: fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getpid()),
         "shared anonymous memory": lambda: mmap.mmap(-1, 4096),
+        "shared memory of zeros": lambda: mmap.mmap(os.open("/dev/zero", os.O_RDWR), 4096),
+        "memory called a stack": lambda: mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100),
         "memory file": lambda: os.close(os.memfd_create("x")),
         "System V shared memory": lambda: call(29, 0, 4096, 0o1600),
         "watching files": lambda: call(294, 0),
@@ -177,6 +180,17 @@ def test_refused(place: Path, name: str, action: Callable[[], Any]) -> None:
 def test_unknown_calls_do_not_exist(place: Path) -> None:
     for number in (463, 470, 1000, 0x40000000 + 39, 435, 437):
         assert run(place, lambda number=number: call(number, 0, 0, 0)) == "ENOSYS", number
+
+
+def test_blocks_are_not_reserved_and_libraries_do_without(place: Path) -> None:
+    def reserve() -> list[Any]:
+        with open(place / "own" / "file", "wb") as file:
+            refused = libc.fallocate(file.fileno(), 0, ctypes.c_long(0), ctypes.c_long(8192))
+            code = errno.errorcode[ctypes.get_errno()]
+            os.posix_fallocate(file.fileno(), 0, 8192)
+            return [refused, code, os.fstat(file.fileno()).st_size]
+
+    assert run(place, reserve) == [-1, "ENOTSUP", 8192]
 
 
 def test_pretended_calls_change_nothing(place: Path) -> None:
@@ -294,6 +308,40 @@ def test_limits(place: Path) -> None:
     assert run(place, many_threads, limits=limits) <= 60
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give each kernel a user of its own")
+def test_one_kernel_takes_no_threads_of_another(place: Path) -> None:
+    """While the first has started all the threads that it may, the second still has its own."""
+
+    def start_all() -> int:
+        count = 0
+        try:
+            while True:
+                threading.Thread(target=signal.pause, daemon=True).start()
+                count += 1
+        except RuntimeError:
+            return count
+
+    def kernel(then: Callable[[int], Any]) -> Callable[[], Any]:
+        def act() -> Any:
+            jail.take_own_user()
+            jail.confine({place / "own": jail.OWN}, jail.Limits(threads=20))
+            return then(start_all())
+
+        return act
+
+    ready, started = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        kernel(lambda count: (os.write(started, bytes([count])), signal.pause()))()
+    try:
+        first = os.read(ready, 1)[0]
+        second = run(place, kernel(lambda count: [count, os.getuid()]), jailed=False)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert 10 <= first <= 20 and second[0] == first and second[1] != 0
+
+
 def test_ends_with_its_parent(place: Path) -> None:
     def start_and_end() -> int:
         read, write = os.pipe()
@@ -347,7 +395,8 @@ def judged(machine: str, number: int, *arguments: int, architecture: int | None 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_filter(machine: str) -> None:
     column = jail._ARCHITECTURES[machine][0]
-    for calls, answer in ((jail._DENIED, "EPERM"), (jail._NETWORK, "EACCES"), (jail._UNKNOWN, "ENOSYS")):
+    refused = ((jail._DENIED, "EPERM"), (jail._NETWORK, "EACCES"), (jail._UNKNOWN, "ENOSYS"))
+    for calls, answer in (*refused, (jail._UNSUPPORTED, "ENOTSUP")):
         for name, numbers in calls.items():
             if numbers[column] is not None:
                 assert judged(machine, numbers[column]) == answer, name
@@ -365,6 +414,7 @@ def test_the_filter(machine: str) -> None:
     assert judged(machine, prlimit[column], 1) == "EPERM"
     assert judged(machine, clone[column], 0x3D0F00) == "allow"  # what pthread_create asks for
     assert judged(machine, clone[column], 17) == "EPERM"
+    assert judged(machine, clone[column], 0x3D0B00) == "EPERM"  # a thread with open files of its own
     assert judged(machine, clone[column], 0x10000 | 0x10000000) == "EPERM"
     assert judged(machine, mmap_[column], 0, 1, 3, 0x22) == judged(machine, mmap_[column], 0, 1, 3, 0x01) == "allow"
     assert judged(machine, mmap_[column], 0, 1, 3, 0x21) == "EPERM"
@@ -375,6 +425,58 @@ def test_the_filter(machine: str) -> None:
     assert judged(machine, fcntl_[column], 3, 8) == "EPERM" and judged(machine, fcntl_[column], 3, 2) == "allow"
     assert judged(machine, 500) == judged(machine, 0x40000000 + 1) == "ENOSYS"
     assert judged(machine, 0, architecture=0x40000003) == "kill"  # the calls of 32-bit programs
+
+    for kind in (0x02, 0x22):  # private, and called a stack: RLIMIT_DATA would not count it
+        assert judged(machine, mmap_[column], 0, 1, 3, kind | 0x100) == "EPERM"
+
+
+@pytest.mark.parametrize("abi", range(1, 8))
+def test_an_older_landlock(place: Path, abi: int) -> None:
+    """Whatever the version of Landlock, nothing passes that is refused with the newest; what it lacks is said."""
+    attributes = jail.ruleset_attributes(abi)
+    handled, *rest = struct.unpack(f"{len(attributes) // 8}Q", attributes)
+    assert handled == {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF}.get(abi, 0xFFFF)
+    assert rest == ([] if abi < 4 else [3] if abi < 6 else [3, 3])
+    words = jail.describe_landlock(abi)
+    assert words.startswith(f"ABI {abi}") and ("TCP" in words) == (abi < 4) and ("signals" in words) == (abi < 6)
+    if abi > jail.landlock_abi():
+        return  # this kernel cannot try it
+    names = [name for name in NAMES if name != "user namespace"]
+    actions = outside(place, os.getpid())
+
+    def attempt() -> dict[str, str]:
+        found = {}
+        for name in names:
+            try:
+                found[name] = quietly(actions[name])()
+            except OSError as error:
+                found[name] = errno.errorcode[error.errno]
+        return found
+
+    def jailed() -> dict[str, str]:
+        jail.confine({place / "own": jail.OWN, "/proc/self": jail.READ}, jail.Limits(), abi=abi)
+        jail.seal()
+        return attempt()
+
+    found = run(place, jailed, jailed=False)
+    assert {name: code for name, code in found.items() if code not in ("EPERM", "EACCES", "EXDEV")} == {}
+    assert (place / "secret.txt").read_text() == "secret"
+
+
+def test_without_landlock(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no whole sandbox: refused, but for --unsafe, where the rest still holds."""
+
+    def confined(partly: bool) -> Callable[[], str]:
+        def confine() -> str:
+            jail.confine({place / "own": jail.OWN}, jail.Limits(), partly=partly, abi=0)
+            jail.seal()
+            return Path("/etc/hostname").exists() and "open" or "closed"
+
+        return confine
+
+    assert "no Landlock" in run(place, confined(False), jailed=False)
+    assert run(place, confined(True), jailed=False) in ("open", "closed")
+    assert jail.describe_landlock(0) == "ABI 0"
 
 
 def test_no_other_processor() -> None:

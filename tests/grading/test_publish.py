@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from lsdl.grading import GradingError
 from lsdl.grading.publish import MANIFEST, publish
 from lsdl.grading.release import release
+from lsdl.intake import MAX_BYTES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECRETS = ("return 2 * x", "BEGIN SOLUTION", "BEGIN HIDDEN", "another number", "MARK SCHEME", "for a reason")
@@ -73,8 +77,9 @@ def test_the_tree_holds_what_a_student_needs_and_no_more(repository: Path, tmp_p
     assert expected <= set(files)
     parts = {part for name in files for part in Path(name).parts}
     assert not parts & {"instructor", "gradebook", "grading", "cli.py", "references.py", "course.toml", "tests"}
+    assert {"lsdl/doctor.py", "lsdl/intake.py", "lsdl/homeworks.json"} <= set(files)
     for name, data in files.items():
-        assert name.startswith("lsdl/") or not [secret for secret in SECRETS if secret.encode() in data], name
+        assert name.endswith(".py") or not [secret for secret in SECRETS if secret.encode() in data], name
     assert f"[homework]({week}/homework.ipynb)" in files["README.md"].decode()
     assert "nbgrader" not in files["requirements.txt"].decode()
 
@@ -104,6 +109,91 @@ def test_every_published_module_imports_without_the_instructors_part(repository:
     done = subprocess.run([sys.executable, "-c", code], cwd=target, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_relative_to(target)
+
+
+def delete_test(notebook: dict) -> None:
+    del notebook["cells"][2]
+
+
+def double_test(notebook: dict) -> None:
+    notebook["cells"].append(notebook["cells"][2] | {"id": "a-copy"})
+
+
+def strip_metadata(notebook: dict) -> None:
+    for cell in notebook["cells"]:
+        cell["metadata"] = {}
+
+
+def strip_metadata_and_ids(notebook: dict) -> None:
+    notebook["cells"] = [cell | {"metadata": {}, "id": f"new-{i}"} for i, cell in enumerate(notebook["cells"])]
+
+
+def change_type(notebook: dict) -> None:
+    notebook["cells"][1] = {key: notebook["cells"][1][key] for key in ("id", "metadata", "source")}
+    notebook["cells"][1]["cell_type"] = "markdown"
+
+
+def make_old(notebook: dict) -> None:
+    notebook["nbformat_minor"] = 0
+    for cell in notebook["cells"]:
+        del cell["id"]
+
+
+def replace_cells(notebook: dict) -> None:
+    notebook["cells"] = [{"cell_type": "markdown", "id": "x", "metadata": {}, "source": "# My notes"}]
+
+
+DAMAGES: list[tuple[Callable[[dict], None], int, str]] = [
+    (lambda notebook: None, 0, "ok      homework.ipynb: a complete homework of week97-tiny"),
+    (delete_test, 1, "problem the test double_value is missing: copy that cell from a fresh homework.ipynb."),
+    (double_test, 1, "problem double_value is there 2 times: delete the copies."),
+    (strip_metadata, 1, "problem double had lost its metadata: copy your answers into a fresh homework.ipynb"),
+    (strip_metadata_and_ids, 1, "problem double_value had lost its metadata: copy your answers into a fresh"),
+    (change_type, 1, "problem double was turned into a markdown cell: turn it back into a code cell."),
+    (make_old, 0, "note    The notebook has the old format 4.0: open it in a newer Jupyter and save it."),
+    (replace_cells, 1, "problem No cell of the notebook is one of a homework of this course"),
+]
+
+
+def test_the_students_doctor(repository: Path, tmp_path: Path) -> None:
+    """In a fresh folder, with the published tree and without anything that only an instructor installs."""
+    target, folder = tmp_path / "student", tmp_path / "fresh"
+    publish(target, repository, check=False)
+    folder.mkdir()
+    blocked = ("nbgrader", "papermill", "typer", "rich", "pydantic", "psutil", "torch", "IPython")
+    blocker = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+    script = tomllib.loads((target / "pyproject.toml").read_text())["project"]["scripts"]["lsdl"]
+    module, _, function = script.partition(":")
+
+    def run(code: str, *arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-c", blocker + code, *arguments]
+        env = os.environ | {"PYTHONPATH": str(target), "PYTHONIOENCODING": "utf-8"}
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, encoding="utf-8")
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    def doctor() -> tuple[int, str]:
+        return run(f"from {module} import {function}; {function}()", "doctor", "homework.ipynb")
+
+    path = folder / "homework.ipynb"
+    for damage, code, said in DAMAGES:
+        notebook = json.loads((target / "week97-tiny" / "homework.ipynb").read_text())
+        damage(notebook)
+        path.write_text(json.dumps(notebook))
+        before = path.read_bytes()
+        returned, shown = doctor()
+        assert returned == code and any(line.startswith(said) for line in shown.splitlines()), (damage, shown)
+        assert path.read_bytes() == before and [*folder.iterdir()] == [path]
+    path.write_text('{"cells": [')
+    assert doctor() == (1, "problem The file is not JSON: hand in the .ipynb file as Jupyter saved it.\n")
+    path.write_bytes(b" " * (MAX_BYTES + 1))
+    assert doctor()[0] == 1 and "clear its outputs" in doctor()[1]
+    path.unlink()
+    assert doctor()[0] == 2 and "homework.ipynb cannot be read" in doctor()[1]
+    as_module = f"import runpy; sys.argv = ['', {str(target / 'week97-tiny' / 'homework.ipynb')!r}]\n"
+    assert run(as_module + "runpy.run_module('lsdl.doctor', run_name='__main__')")[0] == 0
+    assert run(f"from {module} import {function}; {function}()", "grade", "1")[0] == 2
+    assert "lsdl doctor week97-tiny/homework.ipynb" in (target / "README.md").read_text()
 
 
 def test_a_foreign_folder_is_refused(repository: Path, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.course import Course, CourseError, Week, load_course
+from lsdl.course import Course, CourseError, Late, Week, load_course
 from lsdl.grading import GradingError, jail
+from lsdl.grading.feedback import make_feedback
 from lsdl.grading.grade import end_of_day, grade
+from lsdl.grading.html_report import html_page
 from lsdl.grading.nbgrader_course import open_course
-from lsdl.grading.scores import HomeworkMark, all_marks, apply_rules, final_csv, final_marks, marks_csv
+from lsdl.grading.scores import ByHand, HomeworkMark, all_marks, apply_rules, final_csv, final_marks, marks_csv
 
 UNSAFE = bool(jail.missing())
 PARTS = [
@@ -35,9 +37,9 @@ DUE = end_of_day(WEEK.due)
 
 
 def marked(report: float | None, **rest: object) -> HomeworkMark:
-    given = rest.pop("by_hand", report)
+    given = ByHand(rest.pop("by_hand", report), rest.pop("most", 2), rest.pop("comment", ""))
     mark = HomeworkMark(10, raw=8, cells={"value": 8.0, "report": report}, handed_in=True)
-    apply_rules(mark, {"report": given}, WEEK, COURSE, **rest)
+    apply_rules(mark, {"report": given}, WEEK, rest.pop("course", COURSE), **rest)
     return mark
 
 
@@ -48,6 +50,27 @@ def test_a_missing_report_costs_all_once_a_person_said_so() -> None:
     assert (marked(None).points, marked(None).is_open) == (8, True)  # not graded yet
     empty = marked(0.0, by_hand=None)  # nbgrader's own 0 for an untouched cell
     assert (empty.points, empty.is_open) == (8, True) and "looks empty" in empty.why
+
+
+def test_a_required_part_without_points_is_missing_where_a_comment_says_so() -> None:
+    """0 of 0 points says nothing; the word in formgrader's comment does, before or after somebody entered the 0."""
+    assert (marked(0.0, most=0).points, marked(0.0, most=0).why) == (8, "")
+    assert (marked(None, most=0).points, marked(None, most=0).is_open) == (8, True)
+    for given in (0.0, None):
+        for comment in ("missing", "Missing: there is no figure", "**MISSING**"):
+            mark = marked(given, most=0, comment=comment)
+            assert (mark.points, mark.is_open, mark.why) == (0, False, "report is missing: 0 points"), comment
+    for comment in ("", "the units are missing", "missingness is discussed well"):
+        assert marked(0.0, most=0, comment=comment).points == 8
+    assert marked(1.0, comment="missing").points == 0
+
+
+def test_without_a_rule_lateness_is_only_reported() -> None:
+    course = COURSE.model_copy(update={"late": Late()})
+    mark = marked(1.0, handed_in=DUE + timedelta(days=40), course=course)
+    assert (mark.points, mark.days_late, mark.why) == (8, 40, "40 days late")
+    committed = load_course(Path(__file__).resolve().parents[2])
+    assert committed.late == Late()
 
 
 @pytest.mark.parametrize(
@@ -153,9 +176,42 @@ def test_marks_and_final_marks_of_a_class(graded: Path, tmp_path: Path) -> None:
     assert "not in the gradebook" in final["dan"].why
     assert final_csv([final["ada"]]).splitlines()[1] == "ada,50.00,100.00,75.00,yes,"
 
+    with open_course(graded).gradebook as book:  # what formgrader does with a comment
+        book.find_comment("why", "homework", "week97-tiny", "ada").manual_comment = "Missing: only a heading"
+        book.db.commit()
+    ada = all_marks(graded)[0].homeworks["week97-tiny"]
+    assert (ada.points, ada.raw, ada.why) == (0, 6, "why is missing: 0 points")
+
     times = tmp_path / "times.csv"
     times.write_text("student,homework,handed_in\ncid,week97-tiny,2026-10-01 12:00\n")
     assert {s.student: s.homeworks["week97-tiny"].points for s in all_marks(graded, times)}["cid"] == 6
+
+
+@pytest.mark.slow
+def test_an_unreadable_newer_attempt_is_said_everywhere(graded: Path) -> None:
+    """The gradebook keeps the older marks: row, report, scores and feedback say that they are older, until one can be read."""
+    week = graded / "week97-tiny"
+    path = graded / "submissions" / "ada" / week.name / "homework.ipynb"
+    good = path.read_bytes()
+    path.write_text("{")
+    for name in ("ada", "bob", "cid"):
+        give(graded, name, 2)
+    report = grade(week, graded / "submissions", unsafe=UNSAFE)
+    row = report.rows[0]
+    assert (row.status, row.points, row.needs_a_person) == ("failed", 0, True)
+    words = "not JSON: hand in the .ipynb file as Jupyter saved it. The gradebook still holds the marks of an earlier attempt"
+    assert words in row.note and words in html_page(report)
+    ada, bob = (student.homeworks[week.name] for student in all_marks(graded)[:2])
+    assert (ada.raw, ada.is_open, bob.is_open) == (6, True, False)
+    assert ada.why.startswith("marks of an earlier attempt, the newest could not be read: The file is not JSON")
+    assert "marks of an earlier attempt" in marks_csv(all_marks(graded))
+    pages = {page.parts[-3]: page.read_text(encoding="utf-8") for page in make_feedback(week)}
+    assert {name for name, page in pages.items() if "about an earlier attempt" in page} == {"ada"}
+
+    path.write_bytes(good)
+    assert grade(week, graded / "submissions", unsafe=UNSAFE).rows[0].points == 4
+    assert not any(student.homeworks[week.name].is_open for student in all_marks(graded))
+    assert "earlier attempt" not in make_feedback(week, ["ada"])[0].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,11 @@
 # cell: standardise
 # points: standardise_value standardise_constant
-# Threads that outlive the cell and answer for the cells that follow.
+# Threads, and processes detached in every way, that would outlive the cell and the notebook.
 import os
-import pathlib
-import shutil
+import subprocess
+import sys
 import threading
 import time
-
-
-def forever():
-    while True:
-        outbox = os.environ.get("LSDL_OUTBOX")
-        if outbox:
-            for path in pathlib.Path(outbox).parent.glob("*/*.safetensors"):
-                try:
-                    shutil.copyfile(path, path.with_name("9999.safetensors"))
-                except OSError:
-                    pass
-        time.sleep(0.001)
 
 
 def standardise(x: Tensor, eps: float = 1e-5) -> Tensor:
@@ -25,12 +13,25 @@ def standardise(x: Tensor, eps: float = 1e-5) -> Tensor:
     return x
 
 
-try:
-    pid = os.fork()
-    if pid == 0:
-        time.sleep(600)
-    print("BREACH: a process")
-except OSError:
-    pass
+def fork_twice():
+    if os.fork() == 0:
+        if os.fork() == 0:
+            time.sleep(600)
+        os._exit(0)
+
+
+program = [sys.executable, "-c", "import time; time.sleep(600)"]
+for start in (
+    os.fork,
+    fork_twice,
+    lambda: subprocess.Popen(program),
+    lambda: subprocess.Popen(program, start_new_session=True),
+    lambda: os.execv(sys.executable, program),
+):
+    try:
+        start()
+        print("BREACH: a process")
+    except OSError:
+        pass
 thread = threading.Thread(target=time.sleep, args=(600,))
 thread.start()

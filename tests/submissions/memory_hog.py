@@ -2,6 +2,7 @@
 # points: standardise_value standardise_constant
 import ctypes
 import mmap
+import os
 
 for size in (5 << 30, 50 << 30):
     for make in (
@@ -9,6 +10,8 @@ for size in (5 << 30, 50 << 30):
         lambda: torch.ones(size // 4),
         lambda: mmap.mmap(-1, size),
         lambda: mmap.mmap(-1, size, mmap.MAP_PRIVATE),
+        lambda: mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100),  # MAP_GROWSDOWN
+        lambda: mmap.mmap(os.open("/dev/zero", os.O_RDWR), size, mmap.MAP_SHARED),
     ):
         try:
             make()

@@ -1,6 +1,5 @@
 # cell: standardise
 # points:
-# status: ok timeout
 from IPython import get_ipython
 from IPython.display import display
 

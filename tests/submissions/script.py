@@ -9,6 +9,7 @@ display(
     {"image/png": '"><script>MARK-OF-A-SCRIPT</script>', "image/svg+xml": "<svg onload='MARK-OF-A-SCRIPT'/>"}, raw=True
 )
 display({"text/latex": "<script>MARK-OF-A-SCRIPT</script>", "application/json": {"MARK-OF-A-SCRIPT": 1}}, raw=True)
+print("<script>document.title = 'PRINTED-SCRIPT'</script>")
 print("TRIED")
 
 

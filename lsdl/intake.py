@@ -1,9 +1,9 @@
-"""A notebook that a stranger handed in: read as data, said what is wrong with it, and mended where that is safe.
+"""A notebook that is handed in: read as data, said what is wrong with it, and mended where that is safe.
 
 Mending means that the notebook's skeleton comes from the release: a cell that tests is the release's own, so a repair can
 change neither an answer nor a test. Students damage notebooks by splitting a cell in two (both halves keep its name),
 deleting a test, or editing with a tool that drops metadata; nbgrader then fails the whole notebook, or gives a silent 0.
-Whose notebook it is and where it lies: collect.py.
+The grader and the student's doctor both read notebooks with this module, so that they say the same.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 HIDDEN_TESTS = re.compile(r"^[^\n]*### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS.*?$\n?", re.DOTALL | re.MULTILINE)
+MAX_BYTES = 20 * 2**20
 MAX_CELLS = 5_000
 CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 PICTURES = ("image/png", "image/jpeg", "image/gif")
+FRESH_CELL = "copy that cell from a fresh homework.ipynb"
+START_AGAIN = "copy your answers into a fresh homework.ipynb, and do not edit it with a tool that drops metadata"
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
@@ -29,11 +32,11 @@ class BadNotebook(ValueError):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing wrong with a notebook, and what mends it. `repaired` says whether `mend` already did."""
+    """One thing wrong with a notebook: what `mend` did about it, and what its author can do before handing it in."""
 
     problem: str
     remedy: str
-    repaired: bool
+    advice: str
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.remedy}"
@@ -176,8 +179,8 @@ def mend(notebook: Notebook, release: Notebook) -> tuple[Notebook, list[Finding]
     known = {grade_id(cell): cell for cell in release["cells"] if grade_id(cell)}
     findings: list[Finding] = []
 
-    def found(problem: str, remedy: str) -> None:
-        findings.append(Finding(problem, remedy, repaired=True))
+    def found(problem: str, remedy: str, advice: str) -> None:
+        findings.append(Finding(problem, remedy, advice))
 
     _restore_names(cells, known, found)
     if not any(grade_id(cell) in known for cell in cells):
@@ -195,23 +198,28 @@ def mend(notebook: Notebook, release: Notebook) -> tuple[Notebook, list[Finding]
                     del cells[index]["metadata"]["nbgrader"]
                     if is_locked(official):
                         cells[index]["source"] = ""
-            found(f"{name} is there {len(places)} times", "one was kept as that cell, the code of answers stays")
+            found(
+                f"{name} is there {len(places)} times",
+                "one was kept as that cell, the code of answers stays",
+                "delete the copies",
+            )
             places = [keep]
         if places:
             cell = cells[places[0]]
             if cell["cell_type"] != official["cell_type"]:
-                found(f"{name} was turned into a {cell['cell_type']} cell", "it was turned back")
+                turn = f"turn it back into a {official['cell_type']} cell"
+                found(f"{name} was turned into a {cell['cell_type']} cell", "it was turned back", turn)
                 cells[places[0]] = {**copy.deepcopy(official), "source": cell["source"]}
             elif cell["metadata"]["nbgrader"] != official["metadata"]["nbgrader"]:
                 # Checksums differ by nbgrader's version; only what decides grading is worth a remark.
                 ours, theirs = official["metadata"]["nbgrader"], cell["metadata"]["nbgrader"]
                 if any(ours.get(key) != theirs.get(key) for key in ("grade", "solution", "locked", "points")):
-                    found(f"the metadata of {name} was changed", "it was taken from the release")
+                    found(f"the metadata of {name} was changed", "it was taken from the release", START_AGAIN)
                 cell["metadata"]["nbgrader"] = copy.deepcopy(ours)
             if is_locked(official) and cells[places[0]]["source"] != official["source"]:
                 # The solved notebook still has its hidden tests; nobody edited those.
                 if HIDDEN_TESTS.sub("", cells[places[0]]["source"]).strip() != official["source"].strip():
-                    found(f"the test {name} was edited", "it was taken from the release")
+                    found(f"the test {name} was edited", "it was taken from the release", FRESH_CELL)
                 cells[places[0]]["source"] = official["source"]
 
     _insert_missing(cells, list(known.values()), found)
@@ -232,7 +240,7 @@ def _restore_names(cells: list[Cell], known: dict[str | None, Cell], found: Any)
         if name is not None and name not in present:
             cell["metadata"]["nbgrader"] = copy.deepcopy(known[name]["metadata"]["nbgrader"])
             present.add(name)
-            found(f"{name} had lost its metadata", "it was recognised and marked again")
+            found(f"{name} had lost its metadata", "it was recognised and marked again", START_AGAIN)
 
 
 def _insert_missing(cells: list[Cell], skeleton: list[Cell], found: Any) -> None:
@@ -249,4 +257,4 @@ def _insert_missing(cells: list[Cell], skeleton: list[Cell], found: Any) -> None
             continue
         cells.insert(position, copy.deepcopy(official))
         kind = "test" if is_locked(official) else "answer"
-        found(f"the {kind} {name} is missing", "it was put back from the release")
+        found(f"the {kind} {name} is missing", "it was put back from the release", FRESH_CELL)

@@ -1,0 +1,121 @@
+"""What is wrong with a homework before it is handed in: `lsdl doctor homework.ipynb`, one line each with the mend.
+
+This is the whole `lsdl` command of the student's tree; `python -m lsdl.doctor homework.ipynb` is the same. The notebook
+is compared with homeworks.json beside this file, which `lsdl publish` writes from the released homeworks, and it is read
+with intake.py as the grader reads it. Only the standard library is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsdl.intake import MAX_BYTES, BadNotebook, Notebook, grade_id, is_locked, mend, parse
+
+HOMEWORKS = Path(__file__).with_name("homeworks.json")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One line of the doctor: `level` is "ok", "note" (works, could be better) or "problem"."""
+
+    level: str
+    line: str
+
+
+def skeleton(released: Notebook) -> Notebook:
+    """What the doctor has to know of a parsed homework: its nbgrader cells, of the answers without their text."""
+    cells = [
+        {
+            "cell_type": cell["cell_type"],
+            "id": cell["id"],
+            "metadata": {"nbgrader": cell["metadata"]["nbgrader"]},
+            "source": cell["source"] if is_locked(cell) else "",
+        }
+        for cell in released["cells"]
+        if grade_id(cell)
+    ]
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+
+
+def likeness(notebook: Notebook, homework: Notebook) -> int:
+    """How many cells of a homework are in a notebook, by nbgrader's name, the cell's id, or the text of a test."""
+    names = {grade_id(cell) for cell in notebook["cells"]}
+    ids = {cell["id"] for cell in notebook["cells"]}
+    texts = {cell["source"] for cell in notebook["cells"]}
+    return sum(
+        grade_id(cell) in names or cell["id"] in ids or (is_locked(cell) and cell["source"] in texts)
+        for cell in homework["cells"]
+        if grade_id(cell)
+    )
+
+
+def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[Diagnosis]:
+    """What would keep a notebook from being graded as it is.
+
+    Args:
+        name: what the lines call the notebook.
+        data: its bytes.
+        homeworks: the released homeworks, or their skeletons, by week; the one counts that the notebook resembles most.
+    """
+    try:
+        notebook = parse(data)
+        week = max(homeworks, key=lambda week: likeness(notebook, homeworks[week]), default=None)
+        if week is None or likeness(notebook, homeworks[week]) == 0:
+            line = (
+                "No cell of the notebook is one of a homework of this course: is it the seminar, or another notebook?"
+            )
+            return [Diagnosis("problem", line)]
+        _, findings = mend(notebook, homeworks[week])
+    except BadNotebook as error:
+        return [Diagnosis("problem", str(error))]
+    found = []
+    old = json.loads(data.decode("utf-8-sig")).get("nbformat_minor")
+    if old in range(5):
+        line = f"The notebook has the old format 4.{old}: open it in a newer Jupyter and save it."
+        found.append(Diagnosis("note", f"{line} The grader also does this by itself."))
+    if not findings:
+        return [*found, Diagnosis("ok", f"{name}: a complete homework of {week}")]
+    return found + [Diagnosis("problem", f"{finding.problem}: {finding.advice}.") for finding in findings]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns 0 if all is well, 1 if a problem was found, 2 if there is no such file."""
+    parser = argparse.ArgumentParser(prog="lsdl", description="The course's command for students.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    about = "Say what is wrong with a homework before you hand it in; nothing is changed."
+    doctor = commands.add_parser("doctor", help=about, description=about, epilog="Example: lsdl doctor homework.ipynb")
+    doctor.add_argument("notebook", type=Path)
+    path = parser.parse_args(arguments).notebook
+    try:
+        homeworks = json.loads(HOMEWORKS.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        print(f"{HOMEWORKS} is missing: only the student's tree has it; instructors run lsdl doctor.", file=sys.stderr)
+        return 2
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= MAX_BYTES else b""
+    except OSError as error:
+        print(f"{path} cannot be read ({error.strerror}): give the path of a notebook.", file=sys.stderr)
+        return 2
+    if size > MAX_BYTES:
+        line = f"The notebook has {size / 2**20:.0f} MB, at most {MAX_BYTES >> 20} are taken: clear its outputs and save it."
+        found = [Diagnosis("problem", line)]
+    else:
+        found = examine(path.name, data, homeworks)
+    for diagnosis in found:
+        print(f"{diagnosis.level:<7} {diagnosis.line}")
+    return int(any(diagnosis.level == "problem" for diagnosis in found))
+
+
+def command() -> None:
+    """Entry point of the student's `lsdl` script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    sys.exit(main(["doctor", *sys.argv[1:]]))
