@@ -238,6 +238,8 @@ def scores(csv: Csv = None, times: Times = None) -> None:
     from lsdl.grading.scores import all_marks, marks_csv
 
     marks = all_marks(course_root(), times)
+    if not marks:
+        typer.echo("The gradebook has no students yet: run `lsdl grade WEEK` first.", err=True)
     _table(marks_csv(marks), csv)
     raise typer.Exit(1 if any(mark.is_open for student in marks for mark in student.homeworks.values()) else 0)
 

@@ -149,6 +149,11 @@ def grade(
         recorder = Recorder(root, week.name)
         run = _Run(week, recorder, released, due, regrade, unsafe)
         run.add_rows(entries, folder, everybody=submissions is None, only=students, progress=progress)
+        if not run.rows:
+            raise GradingError(
+                f"{folder} has no homework of {week.name}: give the folder that holds STUDENT/{week.name}/homework.ipynb or "
+                "STUDENT.ipynb, or an archive from Moodle or Canvas."
+            )
         for result in run.results(jobs, scheduler):
             run.finish(result, progress)
         run.add_manual_points()

@@ -147,6 +147,12 @@ def test_a_folder_that_is_not_there(week: Path) -> None:
         grade(week, week.parent / "nowhere")
 
 
+def test_a_folder_without_a_homework(week: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(GradingError, match="has no homework of week97-tiny: give"):
+        grade(week, tmp_path / "empty")
+
+
 def test_only_what_is_not_finished_runs_again(
     week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
