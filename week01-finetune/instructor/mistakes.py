@@ -118,6 +118,10 @@ def build_frozen_tower(clip, head):
     return classifier
 
 
+def build_train_mode(clip, head):
+    return Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.exp().item()).train()
+
+
 def build_whole_model(clip, head):
     twin = copy.deepcopy(clip)
     return Classifier(twin.tower, head, twin.model.logit_scale.exp().item()).requires_grad_()
@@ -238,58 +242,64 @@ def texts_with_cat(count, length, tokenizer, generator):
     return torch.cat([start, ids, end, rest], 1)
 
 
-def gap(v, v0, text, scale):
-    return scale * (F.normalize(v, dim=-1) - F.normalize(v0, dim=-1).detach()) @ F.normalize(text, dim=-1).detach().T
+def score_change(features, features0, text, scale):
+    return (
+        scale
+        * (F.normalize(features, dim=-1) - F.normalize(features0, dim=-1).detach())
+        @ F.normalize(text, dim=-1).detach().T
+    )
 
 
-def lipsum_unscaled(v, v0, text, scale):
-    return gap(v, v0, text, 1.0).square().mean() / 2
+def lipsum_unscaled(features, features0, text, scale):
+    return score_change(features, features0, text, 1.0).square().mean() / 2
 
 
-def lipsum_without_half(v, v0, text, scale):
-    return gap(v, v0, text, scale).square().mean()
+def lipsum_without_half(features, features0, text, scale):
+    return score_change(features, features0, text, scale).square().mean()
 
 
-def lipsum_summed(v, v0, text, scale):
-    return gap(v, v0, text, scale).square().sum(1).mean() / 2
+def lipsum_summed(features, features0, text, scale):
+    return score_change(features, features0, text, scale).square().sum(1).mean() / 2
 
 
-def lipsum_not_normalised(v, v0, text, scale):
-    return (scale * (v - v0.detach()) @ text.detach().T).square().mean() / 2
+def lipsum_not_normalised(features, features0, text, scale):
+    return (scale * (features - features0.detach()) @ text.detach().T).square().mean() / 2
 
 
-def lipsum_raw_text(v, v0, text, scale):
-    change = F.normalize(v, dim=-1) - F.normalize(v0, dim=-1).detach()
+def lipsum_raw_text(features, features0, text, scale):
+    change = F.normalize(features, dim=-1) - F.normalize(features0, dim=-1).detach()
     return (scale * change @ text.detach().T).square().mean() / 2
 
 
-def lipsum_raw_v0(v, v0, text, scale):
-    change = F.normalize(v, dim=-1) - v0.detach()
+def lipsum_raw_features0(features, features0, text, scale):
+    change = F.normalize(features, dim=-1) - features0.detach()
     return (scale * change @ F.normalize(text, dim=-1).detach().T).square().mean() / 2
 
 
-def lipsum_absolute(v, v0, text, scale):
-    return gap(v, v0, text, scale).abs().mean() / 2
+def lipsum_absolute(features, features0, text, scale):
+    return score_change(features, features0, text, scale).abs().mean() / 2
 
 
-def lipsum_gradient_everywhere(v, v0, text, scale):
-    change = F.normalize(v, dim=-1) - F.normalize(v0, dim=-1)
+def lipsum_gradient_everywhere(features, features0, text, scale):
+    change = F.normalize(features, dim=-1) - F.normalize(features0, dim=-1)
     return (scale * change @ F.normalize(text, dim=-1).T).square().mean() / 2
 
 
-def lipsum_detached(v, v0, text, scale):
-    return gap(v.detach(), v0, text, scale).square().mean() / 2 + 0 * v.sum()
+def lipsum_detached(features, features0, text, scale):
+    return score_change(features.detach(), features0, text, scale).square().mean() / 2 + 0 * features.sum()
 
 
-def lipsum_with_epsilon(v, v0, text, scale):
-    return (scale * (unit(v) - unit(v0.detach())) @ unit(text.detach()).T).square().mean() / 2
+def lipsum_with_epsilon(features, features0, text, scale):
+    return (scale * (unit(features) - unit(features0.detach())) @ unit(text.detach()).T).square().mean() / 2
 
 
-def lipsum_by_einsum(v, v0, text, scale):
+def lipsum_by_einsum(features, features0, text, scale):
     with torch.no_grad():
-        old = torch.einsum("bd,md->bm", v0 / v0.norm(dim=-1, keepdim=True), text / text.norm(dim=-1, keepdim=True))
+        old = torch.einsum(
+            "bd,md->bm", features0 / features0.norm(dim=-1, keepdim=True), text / text.norm(dim=-1, keepdim=True)
+        )
         unit_text = text / text.norm(dim=-1, keepdim=True)
-    new = torch.einsum("bd,md->bm", v / v.norm(dim=-1, keepdim=True), unit_text)
+    new = torch.einsum("bd,md->bm", features / features.norm(dim=-1, keepdim=True), unit_text)
     return F.mse_loss(scale * new, scale * old) / 2
 
 
@@ -312,11 +322,13 @@ def lipsum_step_variant(
         classifier.train(train_mode)
         with torch.no_grad():
             pretrained = classifier.tower if same_tower else clip.model.visual if raw_pixels else clip.tower
-            v0, text = pretrained(images), clip.encode_text(texts)
-        v = classifier.tower(images)
-        logits = classifier.logit_scale * (v if raw_features else F.normalize(v, dim=1)) @ classifier.head.T
+            features0, text = pretrained(images), clip.encode_text(texts)
+        features = classifier.tower(images)
+        logits = (
+            classifier.logit_scale * (features if raw_features else F.normalize(features, dim=1)) @ classifier.head.T
+        )
         scale = classifier.logit_scale if scale_of_classifier else clip.model.logit_scale.exp().item()
-        cross_entropy, lipsum = F.cross_entropy(logits, labels), lipsum_by_einsum(v, v0, text, scale)
+        cross_entropy, lipsum = F.cross_entropy(logits, labels), lipsum_by_einsum(features, features0, text, scale)
         loss = cross_entropy + (1.0 if ignore_weight else weight) * lipsum
         if not accumulate:
             optimizer.zero_grad()
@@ -584,6 +596,11 @@ MISTAKES = [
         ("build_classifier_copies",),
     ),
     Mistake(
+        "The classifier comes in train mode: BatchNorm then uses the batch's statistics. Return it in eval mode.",
+        {"build_classifier": build_train_mode},
+        ("build_classifier_copies",),
+    ),
+    Mistake(
         "The step runs in train mode: BatchNorm uses the batch's statistics and its running ones move. Call classifier.eval().",
         {"finetune_step": step_train_mode},
         STEP,
@@ -669,7 +686,7 @@ MISTAKES = [
     ),
     Mistake("The squares are summed over the texts: divide by M.", {"lipsum_loss": lipsum_summed}, LOSS),
     Mistake(
-        "The features are not normalised: v, v0 and text all have to be of length 1.",
+        "The features are not normalised: features, features0 and text all have to be of length 1.",
         {"lipsum_loss": lipsum_not_normalised},
         LOSS,
     ),
@@ -679,18 +696,18 @@ MISTAKES = [
         LOSS,
     ),
     Mistake(
-        "v0 is not normalised: the pretrained tower's features come at any length, too.",
-        {"lipsum_loss": lipsum_raw_v0},
+        "features0 is not normalised: the pretrained tower's features come at any length, too.",
+        {"lipsum_loss": lipsum_raw_features0},
         LOSS,
     ),
     Mistake("The change is taken absolutely: square it.", {"lipsum_loss": lipsum_absolute}, LOSS),
     Mistake(
-        "Gradients flow into v0 or text: both are constants, detach them.",
+        "Gradients flow into features0 or text: both are constants, detach them.",
         {"lipsum_loss": lipsum_gradient_everywhere},
         ("lipsum_loss_gradient",),
     ),
     Mistake(
-        "No gradient flows into v: only v0 and text are constants.",
+        "No gradient flows into features: only features0 and text are constants.",
         {"lipsum_loss": lipsum_detached},
         ("lipsum_loss_gradient", "lipsum_step_value"),
     ),
@@ -725,12 +742,12 @@ MISTAKES = [
         ("lipsum_step_value",),
     ),
     Mistake(
-        "v0 comes from the classifier's own tower, so R is always 0: the pretrained tower is clip.tower.",
+        "features0 comes from the classifier's own tower, so R is always 0: the pretrained tower is clip.tower.",
         {"lipsum_step": lipsum_step_variant(same_tower=True)},
         ("lipsum_step_value",),
     ),
     Mistake(
-        "v0 comes from clip.model.visual, which does not standardise the pixels: the pretrained tower is clip.tower.",
+        "features0 comes from clip.model.visual, which does not standardise the pixels: the pretrained tower is clip.tower.",
         {"lipsum_step": lipsum_step_variant(raw_pixels=True)},
         ("lipsum_step_value",),
     ),
