@@ -122,6 +122,11 @@ def load_unlabelled(scale: str, root: str | Path | None = None) -> Tensor:
     return _stl10(root, "unlabeled_X.bin")
 
 
+def load_styles(scale: str) -> Tensor | None:
+    """Which set of drawings each unlabelled picture is from, (n,) int64, for batches of one style; None at full scale: STL-10 has one source."""
+    return unlabelled_part(load_emoji(32)).style if scale == "smoke" else None
+
+
 def load_task(scale: str, part: str = "test", seed: int = 0, root: str | Path | None = None) -> FewLabels:
     """The few-label task.
 
@@ -310,7 +315,7 @@ def load_backbone(name: str | Path, scale: str = "smoke") -> nn.Module:
 def view(
     images: Tensor, generator: torch.Generator, *, area: tuple[float, float] = (0.35, 1.0), colour: bool = True
 ) -> Tensor:
-    """One random view, normalised. Shift, scale, turn, crop: alignment is a shortcut; grey, channel swaps: so is colour.
+    """One random view, normalised. Shift, scale, turn, crop: alignment is a shortcut; colour jitter and grey: so is colour.
 
     Args:
         images: (batch, 3, size, size) uint8 or float in [0, 1].
@@ -322,7 +327,7 @@ def view(
     images = random_affine(images, degrees=20, scale=(0.7, 1.2), translate=0.15, generator=generator)
     images = random_resized_crop(images, area=area, flip=0.0, generator=generator)
     if colour:
-        images = random_colour(images, strength=0.6, grey=0.25, swap=0.4, generator=generator)
+        images = random_colour(images, strength=0.4, grey=0.1, generator=generator)
     return normalise(images).contiguous(memory_format=torch.channels_last)
 
 
@@ -365,18 +370,37 @@ def effective_rank(z: Tensor) -> float:
     return float(torch.exp(-(share * share.log()).sum()))
 
 
+def epoch_batches(n: int, batch_size: int, generator: torch.Generator, groups: Tensor | None = None) -> list[Tensor]:
+    """The batches of one epoch, (batch_size,) int64 each, in random order and without remainders.
+
+    Args:
+        n: number of pictures.
+        groups: (n,) int64; every batch is of one group.
+
+    Raises:
+        ValueError: no group fills a batch.
+    """
+    order = torch.randperm(n, generator=generator)
+    parts = [order] if groups is None else [order[groups[order] == g] for g in groups.unique()]
+    batches = [batch for part in parts for batch in part.split(batch_size) if len(batch) == batch_size]
+    if not batches:
+        raise ValueError(f"No batch of {batch_size} among {n} pictures" + ("." if groups is None else " of one group."))
+    return [batches[k] for k in torch.randperm(len(batches), generator=generator)]
+
+
 def pretrain(
     learner: Learner,
     images: Tensor,
     steps: int,
     *,
     batch_size: int = 256,
-    lr: float = 1.5e-3,
+    lr: float = 4e-3,
     weight_decay: float = 0.05,
     warmup: int = 100,
     seed: int = 0,
     device: torch.device | str = "cpu",
     views: Callable[[Tensor, torch.Generator], list[Tensor]] = two_views,
+    groups: Tensor | None = None,
     probe: Callable[[nn.Module], float] | None = None,
     every: int = 50,
     progress: Callable[[int, float], None] | None = None,
@@ -385,9 +409,10 @@ def pretrain(
 
     Args:
         learner: trained in place.
-        images: (n, 3, size, size) uint8; a batch is the next `batch_size` of a random order without the epoch's remainder.
+        images: (n, 3, size, size) uint8.
         steps: optimiser steps.
         views: pictures (batch, 3, size, size) uint8 -> views.
+        groups: (n,) int64; every batch is of one group, e.g. of one style, so that no negative is told by its style. None: batches of anything.
         probe: measured on the backbone (eval mode) at the start and ten times during training.
         every: steps between two entries of the log.
         progress: called with the step and the loss at each entry.
@@ -398,13 +423,13 @@ def pretrain(
     generator = torch.Generator().manual_seed(seed)
     learner.to(device, memory_format=torch.channels_last).train()
     parameters = [p for p in learner.parameters() if p.requires_grad]
-    groups = [
+    decayed = [
         {"params": [p for p in parameters if (p.ndim > 1) == matrix], "weight_decay": matrix * weight_decay}
         for matrix in (True, False)
     ]
-    optimizer = torch.optim.AdamW(groups, lr=lr)
+    optimizer = torch.optim.AdamW(decayed, lr=lr)
     log: dict[str, list[float]] = {name: [] for name in ("step", "loss", "spread", "rank", "probe_step", "probe")}
-    order, losses, started = torch.empty(0, dtype=torch.int64), [], time.perf_counter()
+    batches, losses, started = iter(()), [], time.perf_counter()
 
     def measure(step: int) -> None:
         if probe is not None:
@@ -415,10 +440,11 @@ def pretrain(
 
     measure(0)
     for step in range(steps):
-        if len(order) < batch_size:
-            order = torch.randperm(len(images), generator=generator)
+        index = next(batches, None)
+        if index is None:
+            batches = iter(epoch_batches(len(images), batch_size, generator, groups))
             learner.before_epoch(images, generator)
-        index, order = order[:batch_size], order[batch_size:]
+            index = next(batches)
         batch = views(images[index].to(device), generator)
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2

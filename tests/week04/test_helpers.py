@@ -132,6 +132,21 @@ def test_pretrain_learns_repeats_and_calls_the_hooks() -> None:
     assert learner.training and all(map(math.isfinite, log["spread"] + log["rank"]))
 
 
+def test_batches_are_of_one_style_and_never_repeat_a_picture() -> None:
+    styles, generator = helpers.load_styles("smoke"), torch.Generator().manual_seed(0)
+    assert styles is not None and len(styles) == helpers.UNLABELLED and helpers.load_styles("full") is None
+    batches = helpers.epoch_batches(len(styles), 256, generator, styles)
+    assert all(len(batch) == 256 and len(styles[batch].unique()) == 1 for batch in batches)
+    seen = torch.cat(batches)
+    assert len(seen.unique()) == len(seen) == 256 * sum(int(n) // 256 for n in styles.bincount())
+    order = torch.cat([styles[batch][:1] for batch in batches])
+    assert (order.diff() < 0).any()  # the styles are mixed over the epoch
+    mixed = helpers.epoch_batches(len(styles), 256, generator)
+    assert len(mixed) == 6830 // 256 and all(len(styles[batch].unique()) > 1 for batch in mixed)
+    with pytest.raises(ValueError, match="No batch of 2000"):
+        helpers.epoch_batches(len(styles), 2000, generator, styles)
+
+
 def test_probes_find_a_copy() -> None:
     x, y = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)), torch.arange(20)
     assert helpers.nearest_neighbours((x, y), {"same": (x, y)})["same"].all()

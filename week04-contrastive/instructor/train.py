@@ -28,7 +28,19 @@ WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
 HOMEWORK = ("simclr", "byol", "moco")  # methods whose code is the homework's solution
 BATCH_SIZE, SEEDS = 256, 3
-PARTS = ("methods", "colour", "temperature", "batch", "moco", "momentum", "shuffle", "collapse", "critics", "swav")
+PARTS = (
+    "methods",
+    "colour",
+    "style",
+    "temperature",
+    "batch",
+    "moco",
+    "momentum",
+    "shuffle",
+    "collapse",
+    "critics",
+    "swav",
+)
 
 
 def seminar(scale: str = "smoke") -> dict[str, Any]:
@@ -57,6 +69,7 @@ def about(started: float, **more: Any) -> dict[str, Any]:
 
 def pretrain(method: str, seed: int, steps: int) -> None:
     """Train one method and write its backbone with its log; only the first seed is committed."""
+    sys.path.insert(0, str(WEEK))
     names, started = homework() if method in HOMEWORK else seminar(), time.time()
     import helpers
 
@@ -67,7 +80,8 @@ def pretrain(method: str, seed: int, steps: int) -> None:
         print(f"{step}/{steps} loss {loss:.4f}, {(time.time() - started) / step:.3f} s a step", flush=True)
 
     settings = {"batch_size": BATCH_SIZE, "seed": seed}
-    log = helpers.pretrain(learner, images, steps, probe=helpers.retrieval("smoke"), progress=progress, **settings)
+    watch = {"probe": helpers.retrieval("smoke"), "progress": progress}
+    log = helpers.pretrain(learner, images, steps, groups=helpers.load_styles("smoke"), **watch, **settings)
     file = (RUNS / f"seed{seed}" if seed else ASSETS) / f"{method}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     helpers.save_backbone(learner.backbone, file)
