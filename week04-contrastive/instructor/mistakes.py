@@ -35,15 +35,25 @@ def step_in(mode, *, accumulate=False, reduction="mean", graph=False):
     return step
 
 
-def finetune_freezing_norm(classifier, images, labels, optimizer):
+def finetune_in(mode=None, **changes):
+    """A step of fine-tuning; `mode` True or "frozen": whatever `freeze_norm` says."""
+
+    def step(classifier, images, labels, optimizer, freeze_norm):
+        asked = "frozen" if freeze_norm else True
+        return step_in(mode or asked, **changes)(classifier, images, labels, optimizer)
+
+    return step
+
+
+def finetune_untrained_norm(classifier, images, labels, optimizer, freeze_norm):
     for module in classifier.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if freeze_norm and isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(False)
-    return step_in("frozen")(classifier, images, labels, optimizer)
+    return finetune_in()(classifier, images, labels, optimizer, freeze_norm)
 
 
-def step_zero_after(model, images, labels, optimizer):
-    loss = step_in("frozen")(model, images, labels, optimizer)
+def finetune_zero_after(classifier, images, labels, optimizer, freeze_norm):
+    loss = finetune_in()(classifier, images, labels, optimizer, freeze_norm)
     optimizer.zero_grad()
     return loss
 
@@ -613,11 +623,12 @@ MISTAKES = [
     mistake("BatchNorm and biases decay, too: their groups have the weight decay 0.", "parameter_groups", groups_variant(decay_all=True), GROUPS),
     mistake("The two learning rates are exchanged.", "parameter_groups", groups_variant(swapped=True), GROUPS),
     mistake("The head has the backbone's learning rate: it starts fresh and has its own.", "parameter_groups", groups_variant(one_rate=True), GROUPS),
-    mistake("BatchNorm runs in train mode: switch its layers to eval mode after classifier.train().", "finetune_step", step_in(True), FT_GRAD, FT_STATE),
-    mistake("Gradients of earlier batches are still in .grad: call optimizer.zero_grad() before backward().", "finetune_step", step_in("frozen", accumulate=True), FT_GRAD, FT_STATE),
-    mistake("The loss is summed over the batch: take the mean.", "finetune_step", step_in("frozen", reduction="sum"), FT_GRAD, FT_STATE),
-    mistake("BatchNorm's weights and biases are frozen: only its statistics are.", "finetune_step", finetune_freezing_norm, FT_GRAD, FT_STATE),
-    mistake("The gradients are gone after the step: call zero_grad() before backward(), not at the end.", "finetune_step", step_zero_after, FT_GRAD),
+    mistake("BatchNorm runs in train mode also with freeze_norm: switch its layers to eval mode after classifier.train().", "finetune_step", finetune_in(True), FT_GRAD, FT_STATE),
+    mistake("BatchNorm runs in eval mode also without freeze_norm: look at the argument.", "finetune_step", finetune_in("frozen"), FT_GRAD, FT_STATE),
+    mistake("Gradients of earlier batches are still in .grad: call optimizer.zero_grad() before backward().", "finetune_step", finetune_in(accumulate=True), FT_GRAD, FT_STATE),
+    mistake("The loss is summed over the batch: take the mean.", "finetune_step", finetune_in(reduction="sum"), FT_GRAD, FT_STATE),
+    mistake("BatchNorm's weights and biases are frozen: only its statistics are.", "finetune_step", finetune_untrained_norm, FT_GRAD, FT_STATE),
+    mistake("The gradients are gone after the step: call zero_grad() before backward(), not at the end.", "finetune_step", finetune_zero_after, FT_GRAD),
     mistake("The classes are matched by position: match their names.", "class_map", map_by_position, MAP),
     mistake("The map goes from our classes to theirs: turn it round.", "class_map", map_inverse, MAP),
     mistake("Capitals and white space make names differ: compare name.strip().casefold().", "class_map", map_exact_text, MAP),
@@ -647,7 +658,7 @@ MISTAKES = [
 ]  # fmt: skip
 
 ALTERNATIVES = [
-    Alternative({"supervised_step": step_in(True), "finetune_step": step_in("frozen")}),
+    Alternative({"supervised_step": step_in(True), "finetune_step": finetune_in()}),
     Alternative({"two_crops": crops_of_tensor, "nt_xent": nt_xent_by_halves}),
     Alternative({"simclr_loss": simclr_variant(together=True)}, also_accepted=True),
     Alternative({"byol_loss": byol(), "target_momentum": momentum_by_interpolation, "update_target": ema()}),
