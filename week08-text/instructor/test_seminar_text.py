@@ -1,0 +1,433 @@
+"""Week 08's seminar: every piece that is written out against torch, transformers or what is known in closed form."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+
+WEEK = Path(__file__).resolve().parents[2] / "week08-text"
+
+
+def executed(patch: pytest.MonkeyPatch, **settings: Any) -> SimpleNamespace:
+    """The names that the seminar's cells tagged `define` make; `settings` replace some of the notebook's SETTINGS."""
+    patch.syspath_prepend(str(WEEK))
+    patch.delitem(sys.modules, "helpers", raising=False)
+    names: dict[str, Any] = {"SCALE": "smoke", "SEED": 0, "DEVICE": "cpu", "RETRAIN": False, "__name__": "seminar"}
+    for cell in nbformat.read(WEEK / "seminar.ipynb", 4).cells:
+        if "define" in cell.metadata.get("tags", []):
+            exec(compile(cell.source, f"seminar.ipynb, cell {cell.id}", "exec"), names)
+            if cell.id == "define-settings":
+                names["SETTINGS"].update(settings)
+    return SimpleNamespace(**names, helpers=sys.modules["helpers"])
+
+
+@pytest.fixture(scope="module")
+def seminar() -> Iterator[SimpleNamespace]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield executed(patch)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[SimpleNamespace]:
+    """The same with trainings of two steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield executed(patch, steps=2, deep_steps=2, texts=4, deep=2, stride=32)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+# Attention, memory and caches
+
+
+@pytest.mark.parametrize("factor", [1.0, 30.0, 1e4])
+def test_online_average_is_the_softmax_of_every_prefix(seminar, generator, factor: float) -> None:
+    scores, values = (
+        factor * torch.randn(40, generator=generator).double(),
+        torch.randn(40, generator=generator).double(),
+    )
+    for n, (m, ell, acc) in enumerate(seminar.online_average(scores.tolist(), values.tolist()), 1):
+        assert math.isclose(acc / ell, float(scores[:n].softmax(0) @ values[:n]), rel_tol=1e-9, abs_tol=1e-12)
+        assert math.isclose(m + math.log(ell), float(scores[:n].logsumexp(0)), rel_tol=1e-9)
+    assert n == 40
+
+
+def test_both_backends_are_causal_softmax_attention(seminar, generator) -> None:
+    q, k, v = torch.randn(3, 1, 2, 33, 16, generator=generator)
+    scores = (q @ k.mT / 4).masked_fill(~torch.ones(33, 33, dtype=torch.bool).tril(), -math.inf)
+    for backend in seminar.BACKENDS.values():
+        torch.testing.assert_close(seminar.attend(backend, q, k, v), scores.softmax(-1) @ v)
+
+
+def test_peak_bytes_counts_what_is_held_at_one_time(seminar) -> None:
+    def one_after_another() -> None:
+        for _ in range(3):
+            torch.zeros(250_000)
+
+    def together() -> list[torch.Tensor]:
+        return [torch.zeros(250_000) for _ in range(3)]
+
+    first, second = seminar.peak_bytes(one_after_another), seminar.peak_bytes(together)
+    assert 1e6 <= first < 1.1e6 and 3e6 <= second < 3.1e6
+
+
+def test_memory_by_tiles_grows_with_the_length_and_the_plain_formulas_with_its_square(seminar) -> None:
+    found = {}
+    for name, backend in seminar.BACKENDS.items():
+        found[name] = []
+        for n in (256, 1024):
+            q, k, v = torch.randn(3, 1, 2, n, 64)
+            found[name].append(seminar.peak_bytes(lambda b=backend, q=q, k=k, v=v: seminar.attend(b, q, k, v)))
+    assert seminar.growth(found["plain formula"], (256, 1024)) > 1.8
+    assert seminar.growth(found["by tiles"], (256, 1024)) < 1.25
+
+
+def test_growth_is_the_exponent(seminar) -> None:
+    assert math.isclose(seminar.growth([3 * n**1.5 for n in (2, 5, 9)], (2, 5, 9)), 1.5)
+
+
+def test_flops_are_told_apart(seminar) -> None:
+    a, b, c = torch.randn(3, 4), torch.randn(4, 5), torch.randn(2, 6, 7)
+    assert seminar.flops(lambda: (a @ b, c @ c.mT)) == {"mm": 2 * 3 * 4 * 5, "bmm": 2 * 2 * 6 * 7 * 6}
+
+
+@pytest.mark.parametrize("kv_heads", [8, 2, 1])
+def test_the_cache_holds_what_the_formula_says(seminar, kv_heads: int) -> None:
+    assert (
+        seminar.cache_bytes(kv_heads, 10) == 2 * 2 * kv_heads * 8 * 10 * 4
+    )  # k and v, layers, heads, d, tokens, float32
+
+
+# Positions
+
+
+def test_shaws_scores_are_the_products_with_the_vector_of_the_distance(seminar, generator) -> None:
+    q, a = torch.randn(2, 3, 7, 4, generator=generator), torch.randn(4, 4, generator=generator)
+    scores = seminar.shaw_scores(q, a)
+    for p in range(7):
+        for s in range(p + 1):
+            torch.testing.assert_close(scores[..., p, s], q[..., p, :] @ a[min(p - s, 3)])
+
+
+def test_sinusoids_are_those_of_the_paper(seminar) -> None:
+    found = seminar.sinusoids(5, 6)
+    for p in range(5):
+        for i in range(3):
+            angle = p / 10000 ** (2 * i / 6)
+            assert math.isclose(found[p, 2 * i], math.sin(angle), abs_tol=1e-6)
+            assert math.isclose(found[p, 2 * i + 1], math.cos(angle), abs_tol=1e-6)
+
+
+def test_alibi_lowers_scores_by_slope_times_distance(seminar) -> None:
+    model = seminar.Transformer(seminar.Config(positions="alibi"))
+    _, (rotary, bias) = model.inputs(torch.zeros(1, 9, dtype=torch.long))
+    heads, at = seminar.Config().heads, torch.arange(9)
+    slopes = 2.0 ** (-8 * torch.arange(1, heads + 1) / heads)
+    expected = (-slopes[:, None, None] * (at[:, None] - at)).masked_fill(at[:, None] < at, -math.inf)
+    assert rotary is None
+    torch.testing.assert_close(bias[0].softmax(-1), expected.softmax(-1))  # equal up to a constant a row
+
+
+def test_positions_that_know_distances_do_not_see_a_shift(seminar, generator) -> None:
+    ids = torch.randint(seminar.VOCABULARY, (1, 20), generator=generator)
+    documents = torch.tensor([[0] * 8 + [1] * 12])
+    for name in ("none", "shaw", "rope", "alibi"):
+        torch.manual_seed(0)
+        model = seminar.Transformer(seminar.Config(positions=name))
+        if name == "shaw":
+            for block in model.blocks:
+                nn.init.normal_(block.attention.a)
+        torch.testing.assert_close(model(ids, documents)[:, 8:], model(ids[:, 8:]), atol=1e-5, rtol=1e-4)
+    torch.manual_seed(0)
+    model = seminar.Transformer(seminar.Config(positions="learned"))
+    assert (model(ids, documents)[:, 8:] - model(ids[:, 8:])).abs().max() > 1e-3
+
+
+def test_the_window_reads_the_last_tokens_as_a_fresh_text(tiny) -> None:
+    torch.manual_seed(0)
+    model, length = tiny.Transformer(tiny.Config(positions="learned")).eval().requires_grad_(False), tiny.T
+    nn.init.normal_(model.places.weight)
+    found, ids, stride = tiny.by_position(model), tiny.held_out(4 * tiny.T), tiny.SETTINGS["stride"]
+    full = tiny.losses_at(model, ids)
+    assert math.isclose(sum(found["full"]) / 16, full.mean(), rel_tol=1e-5)
+    for k in (0, len(found["window"]) - 1):
+        p = length + stride - 1 + k * stride  # the place whose next token is predicted
+        logits = model(ids[:, p + 1 - length : p + 1])[:, -1]
+        assert math.isclose(found["window"][k], F.cross_entropy(logits, ids[:, p + 1]), rel_tol=1e-5)
+        assert math.isclose(found["same"][k], full[:, p].mean(), rel_tol=1e-5)
+    assert p == 4 * length - 1
+
+
+@pytest.mark.parametrize("positions", ["rope", "alibi", "shaw"])
+def test_shares_of_attention_add_up_to_one(tiny, positions: str) -> None:
+    torch.manual_seed(0)
+    found = tiny.attended(tiny.Transformer(tiny.Config(positions=positions)).eval(), 40)
+    assert math.isclose(found.sum(), 1.0, rel_tol=1e-4) and (found >= 0).all()
+
+
+def test_attention_is_attributed_to_its_distance(tiny) -> None:
+    """A bias that allows only the key three tokens before."""
+    model = tiny.Transformer(tiny.Config(positions="none")).eval()
+    inputs = model.inputs
+
+    def only_distance_three(ids: torch.Tensor) -> tuple:
+        x, (rotary, bias) = inputs(ids)
+        at = torch.arange(ids.shape[1])
+        keep = (at[:, None] - at == 3) | ((at[:, None] < 3) & (at == 0))
+        return x, (rotary, torch.where(keep, 0.0, -math.inf)[None, None])
+
+    model.inputs = only_distance_three
+    found = tiny.attended(model, 40)
+    assert found.argmax() == 3 and math.isclose(found[3], 1.0, rel_tol=1e-5)
+
+
+# The transformer and its parts
+
+
+def test_with_llamas_parts_it_is_llama(seminar, generator) -> None:
+    c = seminar.Config(kv_heads=2)
+    torch.manual_seed(0)
+    model = seminar.Transformer(c)
+    config = LlamaConfig(
+        vocab_size=seminar.VOCABULARY,
+        hidden_size=c.dim,
+        intermediate_size=c.llama.intermediate_size,
+        num_hidden_layers=c.layers,
+        num_attention_heads=c.heads,
+        num_key_value_heads=2,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=True,
+    )
+    library, own = LlamaForCausalLM(config).eval(), model.state_dict()
+    renamed = {"model.embed_tokens.weight": own["embed.weight"], "lm_head.weight": own["embed.weight"]}
+    renamed["model.norm.weight"] = own["norm.weight"]
+    places = {"norm1": "input_layernorm", "norm2": "post_attention_layernorm"}
+    places |= {f"attention.{x}": f"self_attn.{x}_proj" for x in "qkvo"} | {
+        f"mlp.{x}": f"mlp.{x}" for x in ("gate_proj",)
+    }
+    places |= {"mlp.up_proj": "mlp.up_proj", "mlp.down_proj": "mlp.down_proj"}
+    for k in range(c.layers):
+        renamed |= {f"model.layers.{k}.{b}.weight": own[f"blocks.{k}.{a}.weight"] for a, b in places.items()}
+    library.load_state_dict(renamed)
+    ids = torch.randint(seminar.VOCABULARY, (2, 40), generator=generator)
+    torch.testing.assert_close(model(ids), library(ids).logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pre", [True, False])
+def test_a_block_of_2017_is_torchs(seminar, generator, pre: bool) -> None:
+    c = seminar.Config(positions="none", mlp="relu", norm="layer", pre=pre)
+    torch.manual_seed(0)
+    block = seminar.Block(c)
+    library = nn.TransformerEncoderLayer(c.dim, c.heads, 4 * c.dim, 0.0, batch_first=True, norm_first=pre, bias=False)
+    a = block.attention
+    library.self_attn.in_proj_weight.data = torch.cat([a.q.weight, a.k.weight, a.v.weight]).detach()
+    library.self_attn.out_proj.weight.data = a.o.weight.detach()
+    library.linear1.weight.data, library.linear2.weight.data = (
+        block.mlp[0].weight.detach(),
+        block.mlp[2].weight.detach(),
+    )
+    x, mask = torch.randn(2, 9, c.dim, generator=generator), nn.Transformer.generate_square_subsequent_mask(9)
+    torch.testing.assert_close(block(x, None, mask[None, None]), library(x, mask), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "act"), [("reglu", F.relu), ("geglu", F.gelu), ("swiglu", F.silu)])
+def test_gated_layers_are_their_formulas(seminar, generator, name: str, act) -> None:
+    layer = seminar.make_mlp(seminar.Config(mlp=name))
+    gate, up = (layer.gate_proj, layer.up_proj) if name == "swiglu" else (layer.gate, layer.up)
+    x = torch.randn(3, 5, seminar.Config().dim, generator=generator)
+    expected = (act(x @ gate.weight.T) * (x @ up.weight.T)) @ layer.down_proj.weight.T
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_all_mlps_but_the_experts_have_equal_parameters(seminar) -> None:
+    kinds = ("relu", "gelu", "reglu", "geglu", "swiglu")
+    assert len({sum(p.numel() for p in seminar.make_mlp(seminar.Config(mlp=k)).parameters()) for k in kinds}) == 1
+
+
+def test_scaled_initialisation_shrinks_the_last_matrices_of_both_sublayers_only(seminar) -> None:
+    plain, scaled = (seminar.Transformer(seminar.Config(scaled=s, layers=8)) for s in (False, True))
+    for (name, a), b in zip(plain.named_parameters(), scaled.parameters(), strict=True):
+        if a.ndim > 1:
+            last = name.endswith(("attention.o.weight", "mlp.down_proj.weight"))
+            assert math.isclose((b.std() / a.std()).item(), 0.25 if last else 1.0, rel_tol=0.1), name
+
+
+def test_experts_are_mixtrals_and_the_balancing_loss_is_e_sum_f_p(seminar) -> None:
+    torch.manual_seed(0)
+    model = seminar.Transformer(seminar.Config(mlp="experts"))
+    model(seminar.held_out(20, 3)[:, :-1])
+    layers = [block.mlp for block in model.blocks]
+    assert all(isinstance(layer.block, MixtralSparseMoeBlock) for layer in layers)
+    expected = []
+    for layer in layers:
+        f = layer.chosen.flatten().bincount(minlength=8) / layer.chosen.numel()
+        expected.append(8 * (f * layer.logits.softmax(-1).mean(0)).sum())
+    torch.testing.assert_close(seminar.balancing(model), torch.stack(expected).mean())
+
+
+def test_dense_experts_are_the_weighted_sum(seminar, generator) -> None:
+    layer, x = seminar.DenseExperts(12, 5), torch.randn(2, 4, 12, generator=generator)
+    g = layer.router(x).softmax(-1)
+    expected = sum(g[..., e, None] * (F.relu(x @ layer.up[e]) @ layer.down[e]) for e in range(seminar.EXPERTS))
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_evenness_is_one_when_even_and_zero_when_one_expert_has_all(seminar) -> None:
+    assert math.isclose(seminar.evenness([[1 / 8] * 8]), 1.0)
+    assert seminar.evenness([[1.0] + [0.0] * 7]) == 0.0
+    assert math.isclose(seminar.evenness([[0.5, 0.5] + [0.0] * 6, [1 / 8] * 8]), (1 / 3 + 1) / 2)
+
+
+def test_shares_of_experts_add_up_to_one(tiny) -> None:
+    model = tiny.Transformer(tiny.Config(mlp="experts")).eval()
+    assert all(math.isclose(sum(layer), 1.0, rel_tol=1e-5) for layer in tiny.expert_use(model))
+
+
+# The capstone
+
+FAMILIES = {
+    "smollm2": {"num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True},
+    "llama-3.2": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 4096,
+        "tie_word_embeddings": True,
+        "rope_parameters": {
+            "rope_type": "llama3",
+            "rope_theta": 500000.0,
+            "factor": 32.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    },
+    "biases, untied, one KV head": {
+        "num_attention_heads": 6,
+        "num_key_value_heads": 1,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "rms_norm_eps": 1e-3,
+        "rope_theta": 50.0,
+    },
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def library(request: pytest.FixtureRequest, tmp_path: Path) -> LlamaForCausalLM:
+    """A tiny random model of a family, also saved in `tmp_path` (in several shards)."""
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=300, hidden_size=72, intermediate_size=96, **FAMILIES[request.param])
+    config.num_hidden_layers = 2
+    model = LlamaForCausalLM(config).eval()
+    for p in model.parameters():
+        nn.init.normal_(p, mean=float(p.ndim == 1), std=0.2)  # biases and norms too
+    model.save_pretrained(tmp_path, max_shard_size="100KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    return model
+
+
+def test_the_capstone_has_transformers_logits(seminar, generator, library, tmp_path: Path) -> None:
+    ids = torch.randint(300, (2, 150), generator=generator)
+    expected = library(ids).logits
+    torch.testing.assert_close(seminar.load_checkpoint(tmp_path)(ids), expected, atol=1e-3, rtol=1e-4)
+
+
+def test_the_capstones_cache_changes_nothing_in_any_chunks(seminar, generator, library, tmp_path: Path) -> None:
+    model, ids = seminar.load_checkpoint(tmp_path), torch.randint(300, (2, 40), generator=generator)
+    cache, whole = seminar.DynamicCache(), model(ids)
+    chunks = [model(part, cache) for part in ids.split([17, 1, 1, 21], 1)]
+    torch.testing.assert_close(torch.cat(chunks, 1), whole, atol=1e-3, rtol=1e-4)
+
+
+def test_the_capstone_generates_what_transformers_generates(seminar, generator, library, tmp_path: Path) -> None:
+    model, ids = seminar.load_checkpoint(tmp_path), torch.randint(300, (1, 9), generator=generator)
+    expected = library.generate(ids, max_new_tokens=12, min_new_tokens=12, do_sample=False, pad_token_id=0)
+    for cached in (True, False):
+        assert torch.equal(seminar.generate(model, ids, 12, cached=cached), expected)
+
+
+def test_a_checkpoint_that_does_not_fit_is_an_error(seminar, library, tmp_path: Path) -> None:
+    library.config.num_hidden_layers = 3
+    library.config.save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError, match="layers.2"):
+        seminar.load_checkpoint(tmp_path)
+
+
+def test_sampling_follows_its_generator_and_temperature(seminar, library, tmp_path: Path) -> None:
+    model, ids = seminar.load_checkpoint(tmp_path), torch.tensor([[1, 2, 3]])
+
+    def draw(seed: int, temperature: float) -> torch.Tensor:
+        return seminar.generate(model, ids, 10, temperature, generator=torch.Generator().manual_seed(seed))
+
+    assert torch.equal(draw(0, 1.0), draw(0, 1.0)) and not torch.equal(draw(0, 100.0), draw(1, 100.0))
+    assert torch.equal(draw(0, 1e-4), seminar.generate(model, ids, 10))
+
+
+# Training
+
+
+def test_the_rate_rises_to_one_and_falls_to_zero(seminar) -> None:
+    rates = [seminar.rate_at(step, 100, 0.1) for step in range(100)]
+    assert math.isclose(rates[0], 0.1) and math.isclose(rates[9], 1.0) and max(rates) == rates[9] and rates[-1] < 1e-6
+    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
+    assert seminar.rate_at(0, 100, 0.0) > 0.99
+
+
+def test_packed_rows_hold_short_documents(seminar) -> None:
+    ids = next(seminar.packed(0, 64, 128))
+    assert ids.shape == (64, 129)
+    rows = torch.split(ids.flatten(), [129] * 64)
+    starts = (torch.cat(rows) == seminar.SEPARATOR).nonzero().flatten()
+    lengths = starts.diff() - 1
+    assert lengths.min() >= 1 and lengths.max() <= 40  # a document of the text itself has no separator inside
+    assert lengths.float().mean() > 20
+    numbers = seminar.numbered(ids)
+    assert ((numbers.diff(dim=1) == 1) == (ids[:, 1:] == seminar.SEPARATOR)).all()
+
+
+def test_a_masked_document_is_computed_as_if_it_were_alone(seminar) -> None:
+    torch.manual_seed(0)
+    model, ids = seminar.Transformer(seminar.Config()), next(seminar.packed(1, 1, 60))
+    numbers = seminar.numbered(ids)
+    whole = model(ids, numbers)
+    for number in numbers.unique():
+        own = numbers[0] == number
+        torch.testing.assert_close(whole[:, own], model(ids[:, own]), atol=1e-5, rtol=1e-4)
+
+
+def test_gradients_near_the_output_are_larger_in_post_norm(seminar) -> None:
+    pre, post = (seminar.gradient_by_depth(seminar.deep(p), 0) for p in (True, False))
+    assert post[-1] > 1.5 * pre[-1] and pre[0] > pre[-1]
+
+
+def test_training_lowers_the_loss_and_seeds_repeat(tiny) -> None:
+    c = tiny.Config(layers=1, dim=32)
+    first, losses = tiny.fit(c, 0, steps=30)
+    second, again = tiny.fit(c, 0, steps=30)
+    assert losses == again and sum(losses[-5:]) / 5 < losses[0] - 0.3
+    assert tiny.fit(c, 1, steps=2)[1] != losses[:2]
+
+
+def test_every_part_of_the_tables_is_measured(tiny) -> None:
+    tables = tiny.measure_tables(range(1))
+    assert set(tables) == {"positions", "depth", "experts", "documents", *tiny.COMPARISONS}
+    assert [row["name"] for row in tables["positions"]] == list(tiny.POSITIONS)
+    assert len(tables["depth"]) == 2 * len(tiny.RATES) * len(tiny.WARMUPS)
+    for rows in tables.values():
+        assert all(math.isfinite(row["loss"]) for row in rows)
+    assert set(tiny.measure_tables(range(1), "norm")) == {"norm"}
