@@ -342,10 +342,12 @@ class Learner(nn.Module):
     Attributes:
         backbone: what is evaluated and kept.
         z: projections (batch, d) float32 of the last first view, to watch collapse; set by `loss`.
+        rates: factors of the learning rate by attribute, e.g. {"predictor": 30}; 1 for all others.
     """
 
     backbone: nn.Module
     z: Tensor
+    rates: Mapping[str, float] = {}
 
     def loss(self, views: Sequence[Tensor], index: Tensor) -> Tensor:
         """Loss of one batch; `index` (batch,) says which unlabelled pictures the views show."""
@@ -422,12 +424,17 @@ def pretrain(
     """
     generator = torch.Generator().manual_seed(seed)
     learner.to(device, memory_format=torch.channels_last).train()
-    parameters = [p for p in learner.parameters() if p.requires_grad]
-    decayed = [
-        {"params": [p for p in parameters if (p.ndim > 1) == matrix], "weight_decay": matrix * weight_decay}
-        for matrix in (True, False)
-    ]
-    optimizer = torch.optim.AdamW(decayed, lr=lr)
+    parameters: dict[tuple[bool, float], list[nn.Parameter]] = {}  # by being a matrix and by factor of the rate
+    for name, p in learner.named_parameters():
+        if p.requires_grad:
+            parameters.setdefault((p.ndim > 1, learner.rates.get(name.split(".")[0], 1.0)), []).append(p)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": params, "weight_decay": matrix * weight_decay, "factor": factor}
+            for (matrix, factor), params in parameters.items()
+        ],
+        lr=lr,
+    )
     log: dict[str, list[float]] = {name: [] for name in ("step", "loss", "spread", "rank", "probe_step", "probe")}
     batches, losses, started = iter(()), [], time.perf_counter()
 
@@ -447,7 +454,9 @@ def pretrain(
             index = next(batches)
         batch = views(images[index].to(device), generator)
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = (
+                group["factor"] * lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
+            )
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             loss = learner.loss(batch, index.to(device))
         optimizer.zero_grad()
