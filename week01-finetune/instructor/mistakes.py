@@ -362,6 +362,10 @@ def mix_parameters_only(zero_shot, fine_tuned, alpha):
     return mixed
 
 
+def mix_integers_only(zero_shot, fine_tuned, alpha):
+    return {k: b.clone() for k, b in fine_tuned.items() if not b.is_floating_point()}
+
+
 def mix_by_difference(zero_shot, fine_tuned, alpha):
     return {
         k: a + alpha * (fine_tuned[k] - a) if a.is_floating_point() else fine_tuned[k].clone()
@@ -769,6 +773,11 @@ MISTAKES = [
     Mistake(
         "The floating-point buffers are not mixed: running means and variances belong to the weights.",
         {"interpolate_weights": mix_parameters_only},
+        ("interpolate_weights_value", "interpolate_weights_ends", "wise_ft_logits_value"),
+    ),
+    Mistake(
+        "Floating-point entries are missing: the result has every key of the two dicts.",
+        {"interpolate_weights": mix_integers_only},
         ("interpolate_weights_value", "interpolate_weights_ends", "wise_ft_logits_value"),
     ),
     Mistake(
