@@ -453,10 +453,9 @@ def pretrain(
             learner.before_epoch(images, generator)
             index = next(batches)
         batch = views(images[index].to(device), generator)
+        rate = lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
         for group in optimizer.param_groups:
-            group["lr"] = (
-                group["factor"] * lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
-            )
+            group["lr"] = group["factor"] * rate
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             loss = learner.loss(batch, index.to(device))
         optimizer.zero_grad()

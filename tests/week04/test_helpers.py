@@ -133,16 +133,16 @@ def test_pretrain_learns_repeats_and_calls_the_hooks() -> None:
 
 
 def test_parts_have_their_own_rates() -> None:
-    images, before = helpers.load_unlabelled("smoke")[:32], []
+    images, moves = helpers.load_unlabelled("smoke")[:32], []
     for rates in ({}, {"head": 0.0}, {"head": 3.0}):
         torch.manual_seed(0)
         learner = Average()
         learner.rates = rates
         start = learner.head.bias.detach().clone()
         helpers.pretrain(learner, images, 1, batch_size=32, lr=1e-3, warmup=1)
-        before.append((learner.head.bias.detach() - start).abs().max().item())
+        moves.append((learner.head.bias.detach() - start).abs().max().item())
     # AdamW's first step is the rate itself, and no weight decay pulls on a bias
-    assert before == pytest.approx([1e-3, 0.0, 3e-3], rel=1e-3, abs=1e-9)
+    assert moves == pytest.approx([1e-3, 0.0, 3e-3], rel=1e-3, abs=1e-9)
 
 
 def test_batches_are_of_one_style_and_never_repeat_a_picture() -> None:

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +16,8 @@ from lightly.loss.swav_loss import sinkhorn as lightly_sinkhorn
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from torch.distributions import MultivariateNormal, Normal
+
+from lsdl.seminar import seminar_names
 
 WEEK = Path(__file__).resolve().parents[2] / "week04-contrastive"
 
@@ -28,11 +28,7 @@ def seminar() -> Iterator[SimpleNamespace]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(WEEK))
         patch.delitem(sys.modules, "helpers", raising=False)
-        names: dict[str, Any] = {"SCALE": "smoke", "SEED": 0, "DEVICE": "cpu", "RETRAIN": False, "__name__": "seminar"}
-        for cell in nbformat.read(WEEK / "seminar.ipynb", 4).cells:
-            if "define" in cell.metadata.get("tags", []):
-                exec(compile(cell.source, f"seminar.ipynb, cell {cell.id}", "exec"), names)
-        yield SimpleNamespace(**names, helpers=sys.modules["helpers"])
+        yield SimpleNamespace(**seminar_names(WEEK), helpers=sys.modules["helpers"])
 
 
 @pytest.fixture

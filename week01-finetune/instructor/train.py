@@ -17,22 +17,12 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
 import open_clip
 import torch
 
+from lsdl.seminar import seminar_names
+
 WEEK = Path(__file__).resolve().parents[1]
-
-
-def defined(scale: str = "smoke") -> dict:
-    """The names that the seminar's cells tagged `define` make."""
-    os.chdir(WEEK)
-    sys.path.insert(0, str(WEEK))
-    namespace: dict = {"SCALE": scale, "SEED": 0, "DEVICE": "cpu", "RETRAIN": False, "__name__": "seminar"}
-    for cell in nbformat.read(WEEK / "seminar.ipynb", 4).cells:
-        if "define" in cell.metadata.get("tags", []):
-            exec(compile(cell.source, f"seminar.ipynb, cell {cell.id}", "exec"), namespace)
-    return namespace
 
 
 def main() -> None:
@@ -49,7 +39,9 @@ def main() -> None:
     out = args.out.resolve()
     models = {name: Path(folder).resolve() for name, folder in (m.split("=", 1) for m in args.pretraining or ())}
     torch.set_num_threads(1)
-    names, started = defined(), time.time()
+    os.chdir(WEEK)
+    sys.path.insert(0, str(WEEK))
+    names, started = seminar_names(WEEK), time.time()
     tables = json.loads(out.read_text(encoding="utf-8")) if (args.only or models) and out.exists() else {}
     if models:
         args.only = "pretraining"

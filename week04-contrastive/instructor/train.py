@@ -21,8 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import torch
+
+from lsdl.homework import Homework
+from lsdl.seminar import seminar_names
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
@@ -43,24 +45,6 @@ PARTS = (
 )
 
 
-def seminar(scale: str = "smoke") -> dict[str, Any]:
-    """The names that the seminar's cells tagged `define` make."""
-    os.chdir(WEEK)
-    sys.path.insert(0, str(WEEK))
-    namespace: dict[str, Any] = {"SCALE": scale, "SEED": 0, "DEVICE": "cpu", "RETRAIN": False, "__name__": "seminar"}
-    for cell in nbformat.read(WEEK / "seminar.ipynb", 4).cells:
-        if "define" in cell.metadata.get("tags", []):
-            exec(compile(cell.source, f"seminar.ipynb, cell {cell.id}", "exec"), namespace)
-    return namespace
-
-
-def homework() -> dict[str, Any]:
-    """The names that the solved homework makes."""
-    from lsdl.homework import Homework
-
-    return Homework(WEEK).namespace()
-
-
 def about(started: float, **more: Any) -> dict[str, Any]:
     """What a log says of the run."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
@@ -69,8 +53,7 @@ def about(started: float, **more: Any) -> dict[str, Any]:
 
 def pretrain(method: str, seed: int, steps: int) -> None:
     """Train one method and write its backbone with its log; only the first seed is committed."""
-    sys.path.insert(0, str(WEEK))
-    names, started = homework() if method in HOMEWORK else seminar(), time.time()
+    names, started = Homework(WEEK).namespace() if method in HOMEWORK else seminar_names(WEEK), time.time()
     import helpers
 
     torch.manual_seed(seed)
@@ -115,7 +98,7 @@ def evaluate_methods(names: dict[str, Any]) -> dict[str, dict]:
 
 def measure(parts: Sequence[str]) -> None:
     """Renew parts of assets/tables.json."""
-    names, file = seminar(), ASSETS / "tables.json"
+    names, file = seminar_names(WEEK), ASSETS / "tables.json"
     for part in parts:
         started = time.time()
         rows = evaluate_methods(names) if part == "methods" else names["measure_tables"](range(SEEDS), part)[part]
@@ -147,6 +130,8 @@ def main() -> None:
     tables.add_argument("--only", choices=PARTS, action="append", help="default: all of them")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    os.chdir(WEEK)
+    sys.path.insert(0, str(WEEK))
     if args.what == "pretrain":
         pretrain(args.method, args.seed, args.steps)
     else:

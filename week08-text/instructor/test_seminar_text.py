@@ -9,13 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+
+from lsdl.seminar import seminar_names
 
 WEEK = Path(__file__).resolve().parents[2] / "week08-text"
 
@@ -24,13 +25,7 @@ def executed(patch: pytest.MonkeyPatch, **settings: Any) -> SimpleNamespace:
     """The names that the seminar's cells tagged `define` make; `settings` replace some of the notebook's SETTINGS."""
     patch.syspath_prepend(str(WEEK))
     patch.delitem(sys.modules, "helpers", raising=False)
-    names: dict[str, Any] = {"SCALE": "smoke", "SEED": 0, "DEVICE": "cpu", "RETRAIN": False, "__name__": "seminar"}
-    for cell in nbformat.read(WEEK / "seminar.ipynb", 4).cells:
-        if "define" in cell.metadata.get("tags", []):
-            exec(compile(cell.source, f"seminar.ipynb, cell {cell.id}", "exec"), names)
-            if cell.id == "define-settings":
-                names["SETTINGS"].update(settings)
-    return SimpleNamespace(**names, helpers=sys.modules["helpers"])
+    return SimpleNamespace(**seminar_names(WEEK, settings), helpers=sys.modules["helpers"])
 
 
 @pytest.fixture(scope="module")
