@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -313,7 +313,12 @@ def load_backbone(name: str | Path, scale: str = "smoke") -> nn.Module:
 
 
 def view(
-    images: Tensor, generator: torch.Generator, *, area: tuple[float, float] = (0.35, 1.0), colour: bool = True
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    area: tuple[float, float] = (0.35, 1.0),
+    colour: bool = True,
+    gentle: bool = False,
 ) -> Tensor:
     """One random view, normalised. Shift, scale, turn, crop: alignment is a shortcut; colour jitter and grey: so is colour.
 
@@ -322,9 +327,15 @@ def view(
         generator: CPU generator of the random numbers.
         area: range of the crop's share of the area.
         colour: False leaves the colours as they are.
+        gentle: True moves the pictures half as far.
     """
     images = images.float() / 255 if images.dtype == torch.uint8 else images
-    images = random_affine(images, degrees=20, scale=(0.7, 1.2), translate=0.15, generator=generator)
+    move = (
+        dict(degrees=10, scale=(0.85, 1.1), translate=0.08)
+        if gentle
+        else dict(degrees=20, scale=(0.7, 1.2), translate=0.15)
+    )
+    images = random_affine(images, **move, generator=generator)
     images = random_resized_crop(images, area=area, flip=0.0, generator=generator)
     if colour:
         images = random_colour(images, strength=0.4, grey=0.1, generator=generator)
@@ -336,6 +347,14 @@ def two_views(images: Tensor, generator: torch.Generator) -> list[Tensor]:
     return [view(images, generator), view(images, generator)]
 
 
+gentle_view = partial(view, area=(0.6, 1.0), gentle=True)  # what methods without negatives need here
+
+# With the common settings of `pretrain` methods without negatives hardly learn in minutes: their projections fall to one or two directions
+# at once and win the others back slowly. Chosen on validation concepts.
+WITHOUT_NEGATIVES = dict(batch_size=64, lr=5e-4, weight_decay=1e-3)
+PREDICTOR_RATE = 30  # factor of the predictor's learning rate
+
+
 class Learner(nn.Module):
     """What `pretrain` trains: a backbone, heads, and what else a method needs. A method overrides `loss` and the hooks that it uses.
 
@@ -343,11 +362,15 @@ class Learner(nn.Module):
         backbone: what is evaluated and kept.
         z: projections (batch, d) float32 of the last first view, to watch collapse; set by `loss`.
         rates: factors of the learning rate by attribute, e.g. {"predictor": 30}; 1 for all others.
+        recipe: arguments of `pretrain` that the method needs in place of the common ones; who calls `pretrain` passes them on.
+        augment: makes one view of a batch.
     """
 
     backbone: nn.Module
     z: Tensor
     rates: Mapping[str, float] = {}
+    recipe: Mapping[str, float] = {}
+    augment: Callable[[Tensor, torch.Generator], Tensor] = staticmethod(view)
 
     def loss(self, views: Sequence[Tensor], index: Tensor) -> Tensor:
         """Loss of one batch; `index` (batch,) says which unlabelled pictures the views show."""
@@ -401,7 +424,7 @@ def pretrain(
     warmup: int = 100,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    views: Callable[[Tensor, torch.Generator], list[Tensor]] = two_views,
+    views: Callable[[Tensor, torch.Generator], list[Tensor]] | None = None,
     groups: Tensor | None = None,
     probe: Callable[[nn.Module], float] | None = None,
     every: int = 50,
@@ -413,7 +436,7 @@ def pretrain(
         learner: trained in place.
         images: (n, 3, size, size) uint8.
         steps: optimiser steps.
-        views: pictures (batch, 3, size, size) uint8 -> views.
+        views: pictures (batch, 3, size, size) uint8 -> views; None: two by `learner.augment`.
         groups: (n,) int64; every batch is of one group, e.g. of one style, so that no negative is told by its style. None: batches of anything.
         probe: measured on the backbone (eval mode) at the start and ten times during training.
         every: steps between two entries of the log.
@@ -422,7 +445,10 @@ def pretrain(
     Returns:
         "step", "loss" (mean since the last entry), "spread", "rank" of z, lists of the same length; "probe_step", "probe"; "seconds" a step (one number).
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, make_views = (
+        torch.Generator().manual_seed(seed),
+        views or (lambda x, g: [learner.augment(x, g), learner.augment(x, g)]),
+    )
     learner.to(device, memory_format=torch.channels_last).train()
     parameters: dict[tuple[bool, float], list[nn.Parameter]] = {}  # by being a matrix and by factor of the rate
     for name, p in learner.named_parameters():
@@ -452,7 +478,7 @@ def pretrain(
             batches = iter(epoch_batches(len(images), batch_size, generator, groups))
             learner.before_epoch(images, generator)
             index = next(batches)
-        batch = views(images[index].to(device), generator)
+        batch = make_views(images[index].to(device), generator)
         rate = lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
         for group in optimizer.param_groups:
             group["lr"] = group["factor"] * rate

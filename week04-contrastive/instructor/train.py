@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from lsdl.homework import Homework
+from lsdl.memory import peak_bytes
 from lsdl.seminar import seminar_names
 
 WEEK = Path(__file__).resolve().parents[1]
@@ -62,7 +63,7 @@ def pretrain(method: str, seed: int, steps: int) -> None:
     def progress(step: int, loss: float) -> None:
         print(f"{step}/{steps} loss {loss:.4f}, {(time.time() - started) / step:.3f} s a step", flush=True)
 
-    settings = {"batch_size": BATCH_SIZE, "seed": seed}
+    settings = {"batch_size": BATCH_SIZE, **learner.recipe, "seed": seed}
     watch = {"probe": helpers.retrieval("smoke"), "progress": progress}
     log = helpers.pretrain(learner, images, steps, groups=helpers.load_styles("smoke"), **watch, **settings)
     file = (RUNS / f"seed{seed}" if seed else ASSETS) / f"{method}.safetensors"
@@ -73,35 +74,137 @@ def pretrain(method: str, seed: int, steps: int) -> None:
     file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
-def evaluate_methods(names: dict[str, Any]) -> dict[str, dict]:
-    """Probe and k-NN of every backbone of assets/ and runs/, and of the baselines: {name: {way: {test: [[label seeds] per seed]}}}."""
+def sources(names: dict[str, Any]) -> dict[str, list[Any]]:
+    """What is evaluated, by name: fixed features, random networks, and every backbone of assets/ with its other seeds in runs/."""
     import helpers
 
-    sources: dict[str, list[Any]] = {"colours": [helpers.colours], "pixels": [helpers.pixels], "random": []}
+    found: dict[str, list[Any]] = {"colours": [helpers.colours], "pixels": [helpers.pixels], "random": []}
     for seed in range(SEEDS):
         torch.manual_seed(seed)
-        sources["random"].append(names["make_backbone"]("smoke"))
+        found["random"].append(names["make_backbone"]("smoke"))
     for file in sorted(ASSETS.glob("*.json")):
         if file.with_suffix(".safetensors").is_file():
             files = [file.with_suffix(".safetensors"), *sorted(RUNS.glob(f"seed*/{file.stem}.safetensors"))]
-            sources[file.stem] = [helpers.load_backbone(f) for f in files]
-    found = {}
-    for name, backbones in sources.items():
-        scores = [names["evaluate"](source) for source in backbones]
-        found[name] = {way: {t: [s[way][t] for s in scores] for t in by_test} for way, by_test in scores[0].items()}
-        log = ASSETS / f"{name}.json"
-        if log.is_file():
-            found[name]["seconds_per_step"] = json.loads(log.read_text(encoding="utf-8"))["log"]["seconds"]
-        print(name, {test: round(sum(map(sum, v)) / sum(map(len, v)), 1) for test, v in found[name]["probe"].items()})
+            found[file.stem] = [helpers.load_backbone(f) for f in files]
     return found
 
 
+def step_megabytes(learner: Any, images: torch.Tensor) -> float:
+    """Peak memory of forward and backward pass on two views of `images` beyond the learner itself, in MB."""
+    generator = torch.Generator().manual_seed(0)
+    views = [learner.augment(images, generator) for _ in range(2)]
+    learner.before_epoch(images, generator)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = learner.loss(views, torch.arange(len(images)))
+        loss.backward()
+
+    step()  # allocates the gradients
+    return round(peak_bytes(step) / 1e6, 1)
+
+
+def evaluate_methods(names: dict[str, Any], homework: dict[str, Any]) -> dict[str, dict]:
+    """Probe, k-NN and fine-tuning of every source and training from scratch: {name: {way: {test: [[label seeds] per seed]}}}.
+
+    "kinds: probe" and "kinds: finetune" are the same on week 01's task with ten labels a class. Methods also have seconds a step, batch size and the
+    memory of a step.
+    """
+    import helpers
+
+    images, found = helpers.load_unlabelled("smoke")[: 2 * BATCH_SIZE], {}
+
+    def with_moved(tests: dict[str, Any]) -> dict[str, Any]:
+        both = ((name, (x, y)) for name, (x, y) in tests.items())
+        return {n: p for name, (x, y) in both for n, p in ((name, (x, y)), (f"{name}, moved", (helpers.moved(x), y)))}
+
+    def label_seeds(load: Any, train: Any) -> dict[str, list[float]]:
+        rows: dict[str, list[float]] = {}
+        for seed in range(SEEDS):
+            task = load(seed)
+            for test, accuracy in train(task, seed, with_moved(dict(task.tests))).items():
+                rows.setdefault(test, []).append(accuracy)
+        return rows
+
+    def probed(source: Any) -> Any:
+        def train(task: Any, seed: int, tests: Any) -> dict[str, float]:
+            features = {name: (names["features_of"](source, x), y) for name, (x, y) in tests.items()}
+            right = helpers.linear_probe((names["features_of"](source, task.train[0]), task.train[1]), features)
+            return {name: 100 * hits.float().mean().item() for name, hits in right.items()}
+
+        return train
+
+    def finetuned(source: Any) -> Any:
+        def train(task: Any, seed: int, tests: Any) -> dict[str, float]:
+            model, _ = homework["train_finetuned"](source, task.train, len(task.names), seed=seed)
+            return homework["accuracies"](model, tests)
+
+        return train
+
+    def from_scratch(pretraining_seed: int) -> Any:
+        def train(task: Any, seed: int, tests: Any) -> dict[str, float]:
+            seed = SEEDS * pretraining_seed + seed
+            model, _ = homework["train_supervised"](task.train, len(task.names), seed=seed)
+            return homework["accuracies"](model, tests)
+
+        return train
+
+    def kinds(seed: int) -> Any:
+        return helpers.load_kinds(10, seed)
+
+    def collect(name: str, way: str, rows: list[dict[str, list[float]]]) -> None:
+        found.setdefault(name, {})[way] = {test: [row[test] for row in rows] for test in rows[0]}
+        shown = {test: round(sum(map(sum, v)) / sum(map(len, v)), 1) for test, v in found[name][way].items()}
+        print(name, way, {test: shown[test] for test in shown if "," not in test or test.startswith("id")}, flush=True)
+
+    for way, load in (("finetune", helpers_task), ("kinds: finetune", kinds)):
+        collect("scratch", way, [label_seeds(load, from_scratch(seed)) for seed in range(SEEDS)])
+    for name, backbones in sources(names).items():
+        scores = [names["evaluate"](source) for source in backbones]
+        for way in ("probe", "knn"):
+            collect(name, way, [score[way] for score in scores])
+        collect(name, "kinds: probe", [label_seeds(kinds, probed(source)) for source in backbones])
+        log = ASSETS / f"{name}.json"
+        if log.is_file():
+            collect(name, "finetune", [label_seeds(helpers_task, finetuned(source)) for source in backbones])
+            collect(name, "kinds: finetune", [label_seeds(kinds, finetuned(source)) for source in backbones])
+            about = json.loads(log.read_text(encoding="utf-8"))
+            learner = {**names["LEARNERS"], **homework["LEARNERS"]}[name]()
+            found[name] |= {"seconds_per_step": about["log"]["seconds"], "batch_size": about["batch_size"]}
+            found[name] |= {"steps": about["steps"], "megabytes": step_megabytes(learner, images[:BATCH_SIZE])}
+    return found
+
+
+def helpers_task(seed: int) -> Any:
+    import helpers
+
+    return helpers.load_task("smoke", seed=seed)
+
+
 def measure(parts: Sequence[str]) -> None:
-    """Renew parts of assets/tables.json."""
-    names, file = seminar_names(WEEK), ASSETS / "tables.json"
+    """Renew parts of assets/tables.json; SimCLR and BYOL are the homework's."""
+    names, homework, file = seminar_names(WEEK), Homework(WEEK).namespace(), ASSETS / "tables.json"
+
+    def simclr(temperature: float) -> Any:
+        return homework["SimCLR"](homework["SETTINGS"] | {"temperature": temperature})
+
+    class TargetIsOnline(homework["BYOL"]):
+        """BYOL with tau = 0."""
+
+        def after_step(self, progress: float) -> None:
+            homework["update_target"](self.target, self.online, 0.0)
+
+    collapse = names["COLLAPSE"] | {
+        "BYOL": homework["BYOL"],
+        "BYOL, no predictor": lambda: homework["BYOL"](homework["SETTINGS"] | {"predictor": False}),
+        "BYOL, tau = 0": TargetIsOnline,
+    }
     for part in parts:
         started = time.time()
-        rows = evaluate_methods(names) if part == "methods" else names["measure_tables"](range(SEEDS), part)[part]
+        if part == "methods":
+            rows = evaluate_methods(names, homework)
+        else:
+            rows = names["measure_tables"](range(SEEDS), part, simclr=simclr, collapse=collapse)[part]
         tables = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         tables[part] = rows
         tables.setdefault("about", {})[part] = about(started)
