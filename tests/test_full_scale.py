@@ -87,7 +87,7 @@ def tiny_stl10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / "stl10" / name).parent.mkdir(parents=True, exist_ok=True)
         values.astype(np.uint8).tofile(folder / "stl10" / name)
 
-    for part, count in (("train", 20), ("test", 10), ("unlabeled", 24)):
+    for part, count in (("train", 20), ("test", 10), ("unlabeled", 12)):
         write(f"stl10_binary/{part}_X.bin", rng.integers(0, 256, (count, 3, 96, 96)))
         if part != "unlabeled":
             write(f"stl10_binary/{part}_y.bin", np.arange(count) % 10 + 1)  # STL-10 counts from 1

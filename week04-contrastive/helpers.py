@@ -396,7 +396,7 @@ def effective_rank(z: Tensor) -> float:
 
 
 def epoch_batches(n: int, batch_size: int, generator: torch.Generator, groups: Tensor | None = None) -> list[Tensor]:
-    """The batches of one epoch, (batch_size,) int64 each, in random order and without remainders.
+    """The batches of one epoch, (batch_size,) int64 each, in random order and without remainders; all n pictures if they are fewer than a batch.
 
     Args:
         n: number of pictures.
@@ -405,11 +405,11 @@ def epoch_batches(n: int, batch_size: int, generator: torch.Generator, groups: T
     Raises:
         ValueError: no group fills a batch.
     """
-    order = torch.randperm(n, generator=generator)
+    order, batch_size = torch.randperm(n, generator=generator), min(batch_size, n)
     parts = [order] if groups is None else [order[groups[order] == g] for g in groups.unique()]
     batches = [batch for part in parts for batch in part.split(batch_size) if len(batch) == batch_size]
     if not batches:
-        raise ValueError(f"No batch of {batch_size} among {n} pictures" + ("." if groups is None else " of one group."))
+        raise ValueError(f"No batch of {batch_size} among {n} pictures is of one group.")
     return [batches[k] for k in torch.randperm(len(batches), generator=generator)]
 
 

@@ -1,12 +1,14 @@
-"""Week 08: sizes of models, and what the tasks' functions are run and measured with; no solutions."""
+"""Week 08: text and tokenizer, sizes of models, and what the tasks' functions are run and measured with; no solutions."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from tokenizers import Tokenizer
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -150,22 +152,6 @@ def largest_tensor(function: Callable[[], Any]) -> int:
     return watch.elements
 
 
-def peak_bytes(function: Callable[[], Any]) -> int:
-    """Most bytes that `function()` holds at one time beyond what it is given: memory inside of operations counts too."""
-    if torch.cuda.is_available():
-        _wait()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        function()
-        _wait()
-        return torch.cuda.max_memory_allocated() - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler reports its start on stderr
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
-        function()
-    steps = [event.nbytes() for event in watch.profiler.kineto_results.events() if event.name() == "[memory]"]
-    return max(0, *np.cumsum(steps).tolist())
-
-
 @torch.no_grad()
 def seconds(function: Callable[[], Any], repeat: int = 3) -> float:
     """Wall time of `function()` in seconds: best of `repeat` calls after one that warms up."""
@@ -264,3 +250,28 @@ def plot_curves(ax: Axes, rows: Sequence[Mapping[str, Any]], steps: int) -> None
         ax.legend(fontsize=8)
     else:
         ax.text(0.5, 0.5, "not measured yet", ha="center", transform=ax.transAxes)
+
+
+# Data
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+
+
+def load_text(part: str) -> str:
+    """Jane Austen's "Pride and Prejudice" and "Emma", one line a paragraph; whole chapters are "train", "val" or "test".
+
+    Raises:
+        FileNotFoundError: there is no such part.
+    """
+    file = resources.files("lsdl.data") / "text" / f"{part}.txt.gz"
+    return gzip.decompress(file.read_bytes()).decode("utf-8")
+
+
+def load_tokenizer() -> Tokenizer:
+    """Byte-level BPE with 1,024 entries, learnt on the train part; `<|bos|>` is one of them and does not occur in the text."""
+    return Tokenizer.from_file(str(ASSETS / "llama" / "tokenizer.json"))
+
+
+def load_tokens(part: str) -> Tensor:
+    """The tokens of `load_text(part)`, (n,) int64 on the CPU; a second for the train part."""
+    return torch.tensor(load_tokenizer().encode(load_text(part)).ids)

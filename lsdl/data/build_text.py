@@ -67,7 +67,7 @@ def strings(data: bytes) -> list[str]:
 
 
 def books(database: bytes) -> Iterator[list[str]]:
-    """The lines of every book: blocks of a length (4 bytes, big-endian) and zlib's bytes behind the raw size (4 bytes)."""
+    """The lines of every book: each is 4 bytes of its unpacked size and then a zlib stream."""
     at = 0
     while at < len(database):
         stream = zlib.decompressobj()

@@ -156,7 +156,7 @@ def test_batches_are_of_one_style_and_never_repeat_a_picture() -> None:
     assert (order.diff() < 0).any()  # the styles are mixed over the epoch
     mixed = helpers.epoch_batches(len(styles), 256, generator)
     assert len(mixed) == 6830 // 256 and all(len(styles[batch].unique()) > 1 for batch in mixed)
-    with pytest.raises(ValueError, match="No batch of 2000"):
+    with pytest.raises(ValueError, match="No batch of 2000 among"):
         helpers.epoch_batches(len(styles), 2000, generator, styles)
 
 
