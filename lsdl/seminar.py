@@ -1,8 +1,13 @@
-"""The functions of a seminar outside of its notebook, for long trainings and tests."""
+"""The functions of a seminar outside of its notebook, for long trainings and tests, and the tables that they write."""
 
 from __future__ import annotations
 
+import json
+import math
+import platform
+import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +29,34 @@ def seminar_names(week: Path, settings: Mapping[str, Any] | None = None) -> dict
             exec(compile(cell.source, f"seminar.ipynb, cell {cell.id}", "exec", dont_inherit=True), names)
             names.get("SETTINGS", {}).update(settings or {})
     return names
+
+
+def clocks() -> tuple[float, float]:
+    """Wall time and CPU time of this process, in seconds."""
+    return time.time(), time.process_time()
+
+
+def about_run(started: tuple[float, float], packages: tuple[str, ...] = ("torch",), **more: Any) -> dict[str, Any]:
+    """What a log says of a run of one thread that began when `clocks()` was `started`: minutes, versions, and `more`."""
+    versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    wall, cpu = (round((now - begin) / 60, 1) for now, begin in zip(clocks(), started, strict=True))
+    return more | {"minutes": wall, "cpu_minutes": cpu, "threads": 1, "versions": versions}
+
+
+def write_table(file: Path, part: str, rows: Any, about: Mapping[str, Any]) -> None:
+    """Renew one part of a week's tables.json, one line a part; all other parts stay as they are."""
+    tables = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    tables[part] = rows
+    tables.setdefault("about", {})[part] = dict(about)
+    lines = [f" {json.dumps(name)}: {json.dumps(rounded(tables[name]))}" for name in sorted(tables)]
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def rounded(value: Any) -> Any:
+    """The value with every number in it to four digits after the point; small ones and those that are not finite stay."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) and math.isfinite(value) and abs(value) >= 0.01 else value

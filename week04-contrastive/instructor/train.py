@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ import torch
 
 from lsdl.homework import Homework
 from lsdl.memory import peak_bytes
-from lsdl.seminar import seminar_names
+from lsdl.seminar import about_run, clocks, rounded, seminar_names, write_table
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
@@ -46,22 +44,16 @@ PARTS = (
 )
 
 
-def about(started: float, **more: Any) -> dict[str, Any]:
-    """What a log says of the run."""
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return more | {"minutes": round((time.time() - started) / 60, 1), "threads": 1, "versions": versions}
-
-
 def pretrain(method: str, seed: int, steps: int) -> None:
     """Train one method and write its backbone with its log; only the first seed is committed."""
-    names, started = Homework(WEEK).namespace() if method in HOMEWORK else seminar_names(WEEK), time.time()
+    names, started = Homework(WEEK).namespace() if method in HOMEWORK else seminar_names(WEEK), clocks()
     import helpers
 
     torch.manual_seed(seed)
     learner, images = names["LEARNERS"][method](), helpers.load_unlabelled("smoke")
 
     def progress(step: int, loss: float) -> None:
-        print(f"{step}/{steps} loss {loss:.4f}, {(time.time() - started) / step:.3f} s a step", flush=True)
+        print(f"{step}/{steps} loss {loss:.4f}, {(clocks()[0] - started[0]) / step:.3f} s a step", flush=True)
 
     settings = {"batch_size": BATCH_SIZE, **learner.recipe, "seed": seed}
     watch = {"probe": helpers.retrieval("smoke"), "progress": progress}
@@ -70,7 +62,7 @@ def pretrain(method: str, seed: int, steps: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     helpers.save_backbone(learner.backbone, file)
     notes = {"notes": learner.notes} if hasattr(learner, "notes") else {}
-    text = json.dumps(about(started, method=method, steps=steps, **settings) | notes | {"log": log})
+    text = json.dumps(rounded(about_run(started, method=method, steps=steps, **settings) | notes | {"log": log}))
     file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -200,26 +192,14 @@ def measure(parts: Sequence[str]) -> None:
         "BYOL, tau = 0": TargetIsOnline,
     }
     for part in parts:
-        started = time.time()
+        started = clocks()
         if part == "methods":
             rows = evaluate_methods(names, homework)
         else:
             rows = names["measure_tables"](range(SEEDS), part, simclr=simclr, collapse=collapse)[part]
-        tables = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        tables[part] = rows
-        tables.setdefault("about", {})[part] = about(started)
-        lines = [f" {json.dumps(name)}: {json.dumps(rounded(tables[name]))}" for name in sorted(tables)]
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        print(f"{part}: {tables['about'][part]['minutes']} minutes", flush=True)
-
-
-def rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(value, 4) if isinstance(value, float) else value
+        about = about_run(started)
+        write_table(file, part, rows, about)
+        print(f"{part}: {about['minutes']} minutes", flush=True)
 
 
 def main() -> None:

@@ -13,44 +13,27 @@ import argparse
 import json
 import math
 import os
-import platform
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import tokenizers
 import torch
 import torch.nn.functional as F
-import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lsdl.seminar import seminar_names
+from lsdl.seminar import about_run, clocks, rounded, seminar_names, write_table
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS = WEEK / "assets"
 PARTS = ("positions", "depth", "experts", "documents", "mlp", "norm", "kv", "init")
+PACKAGES = ("torch", "transformers", "tokenizers")
 SEEDS, VOCABULARY, LENGTH = 3, 1024, 256
 SIZES = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 3}
 SIZES |= {"num_attention_heads": 6, "num_key_value_heads": 2}
 RECIPE = {"batch_size": 8, "lr": 3e-3, "warmup": 0.05, "betas": [0.9, 0.95], "weight_decay": 0.1, "clip": 1.0}
-
-
-def clocks() -> tuple[float, float]:
-    """Wall time and CPU time of this process, in seconds."""
-    return time.time(), time.process_time()
-
-
-def about(started: tuple[float, float], **more: Any) -> dict[str, Any]:
-    """What a log says of the run that began when `clocks()` was `started`."""
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    versions |= {"transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
-    wall, cpu = (round((now - begin) / 60, 1) for now, begin in zip(clocks(), started, strict=True))
-    return more | {"minutes": wall, "cpu_minutes": cpu, "threads": 1, "versions": versions}
 
 
 def make_tokenizer() -> None:
@@ -135,7 +118,7 @@ def train_llama(seed: int, steps: int, folder: Path) -> None:
         schedule.step()
         losses.append(loss.item())
         if step % 50 == 0:
-            seconds = (time.time() - started[0]) / step
+            seconds = (clocks()[0] - started[0]) / step
             print(f"{step}/{steps} loss {sum(losses[-50:]) / 50:.3f}, {seconds:.3f} s a step", flush=True)
         if step % max(1, steps // 5) == 0:
             recent = losses[-max(1, steps // 5) :]
@@ -151,7 +134,7 @@ def train_llama(seed: int, steps: int, folder: Path) -> None:
         bits = nats / math.log(2) * len(ids) / characters
         found[part] = baselines(train, ids) | {"llama": nats, "llama, bits per character": bits}
     settings = {"seed": seed, "steps": steps, "length": LENGTH, "autocast": "bfloat16", **RECIPE}
-    entry = about(started, **settings, parameters=sum(p.numel() for p in model.parameters()))
+    entry = about_run(started, PACKAGES, **settings, parameters=sum(p.numel() for p in model.parameters()))
     entry |= {"tokens": {part: len(ids) for part, ids in parts.items()}, "loss": found, "log": log}
     (folder / "train.json").write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
 
@@ -162,21 +145,9 @@ def measure(parts: Sequence[str], seeds: int, file: Path) -> None:
     for part in parts:
         started = clocks()
         rows = names["measure_tables"](range(seeds), part)[part]
-        tables = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        tables[part] = rows
-        tables.setdefault("about", {})[part] = about(started)
-        lines = [f" {json.dumps(name)}: {json.dumps(rounded(tables[name]))}" for name in sorted(tables)]
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        print(f"{part}: {tables['about'][part]['minutes']} minutes", flush=True)
-
-
-def rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(value, 4) if isinstance(value, float) and math.isfinite(value) and abs(value) >= 0.01 else value
+        about = about_run(started, PACKAGES)
+        write_table(file, part, rows, about)
+        print(f"{part}: {about['minutes']} minutes", flush=True)
 
 
 def main() -> None:
