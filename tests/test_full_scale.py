@@ -94,6 +94,7 @@ def tiny_stl10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = np.concatenate([np.arange(20)[:, None] % 10, rng.integers(0, 256, (20, 3072))], 1)
     write("cifar-10-batches-bin/test_batch.bin", records)
     monkeypatch.setenv("STL10", str(folder / "stl10"))
+    monkeypatch.setenv("SEEDS", "1")
 
 
 FULL: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {

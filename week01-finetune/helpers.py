@@ -182,7 +182,7 @@ def loader(data: Dataset, batch_size: int, *, shuffle: bool = False, seed: int =
 
 @torch.no_grad()
 def outputs(network: nn.Module, data: Dataset, batch_size: int = 512) -> tuple[Tensor, Tensor]:
-    """Outputs (n, ...) of a network in eval mode on a data set, and the labels (n,); both on the CPU."""
+    """Outputs (n, ...) of a network on a data set, and the labels (n,); both on the CPU. The network is left in eval mode."""
     network.eval()
     device = next(network.parameters()).device
     pairs = [(network(images.to(device)).cpu(), labels) for images, labels in loader(data, batch_size)]
