@@ -218,6 +218,11 @@ def moved(images: Tensor) -> Tensor:
     return (random_affine(images.float() / 255, flip=0.0, generator=generator) * 255).round().to(torch.uint8)
 
 
+def with_moved(tests: Mapping[str, Labelled]) -> dict[str, Labelled]:
+    """The tests, and then each of them with its pictures `moved`, as "NAME, moved"."""
+    return {**tests, **{f"{name}, moved": (moved(x), y) for name, (x, y) in tests.items()}}
+
+
 def _cells(data: Emoji) -> Tensor:
     """(concepts, styles) int64: the index of the picture, -1 where there is none."""
     table = torch.full((len(data.concepts), len(STYLES)), -1)
@@ -445,10 +450,8 @@ def pretrain(
     Returns:
         "step", "loss" (mean since the last entry), "spread", "rank" of z, lists of the same length; "probe_step", "probe"; "seconds" a step (one number).
     """
-    generator, make_views = (
-        torch.Generator().manual_seed(seed),
-        views or (lambda x, g: [learner.augment(x, g), learner.augment(x, g)]),
-    )
+    generator = torch.Generator().manual_seed(seed)
+    make_views = views or (lambda x, g: [learner.augment(x, g), learner.augment(x, g)])
     learner.to(device, memory_format=torch.channels_last).train()
     parameters: dict[tuple[bool, float], list[nn.Parameter]] = {}  # by being a matrix and by factor of the rate
     for name, p in learner.named_parameters():

@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,78 +100,47 @@ def step_megabytes(learner: Any, images: torch.Tensor) -> float:
 def evaluate_methods(names: dict[str, Any], homework: dict[str, Any]) -> dict[str, dict]:
     """Probe, k-NN and fine-tuning of every source and training from scratch: {name: {way: {test: [[label seeds] per seed]}}}.
 
-    "kinds: probe" and "kinds: finetune" are the same on week 01's task with ten labels a class. Methods also have seconds a step, batch size and the
+    "kinds: probe" and so on are the same on week 01's task with ten labels a class. Methods also have steps, batch size, seconds a step and the
     memory of a step.
     """
     import helpers
 
-    images, found = helpers.load_unlabelled("smoke")[: 2 * BATCH_SIZE], {}
+    tasks = {"": partial(helpers.load_task, "smoke"), "kinds: ": partial(helpers.load_kinds, 10)}
+    images, found = helpers.load_unlabelled("smoke")[:BATCH_SIZE], {}
 
-    def with_moved(tests: dict[str, Any]) -> dict[str, Any]:
-        both = ((name, (x, y)) for name, (x, y) in tests.items())
-        return {n: p for name, (x, y) in both for n, p in ((name, (x, y)), (f"{name}, moved", (helpers.moved(x), y)))}
-
-    def label_seeds(load: Any, train: Any) -> dict[str, list[float]]:
+    def trained(load: Any, train: Any, first_seed: int = 0) -> dict[str, list[float]]:
+        """Accuracies of what `train` makes, on every test one for each choice of labels."""
         rows: dict[str, list[float]] = {}
-        for seed in range(SEEDS):
-            task = load(seed)
-            for test, accuracy in train(task, seed, with_moved(dict(task.tests))).items():
+        for labels in range(SEEDS):
+            task = load(seed=labels)
+            model, _ = train(task.train, len(task.names), seed=first_seed + labels)
+            for test, accuracy in homework["accuracies"](model, helpers.with_moved(task.tests)).items():
                 rows.setdefault(test, []).append(accuracy)
         return rows
-
-    def probed(source: Any) -> Any:
-        def train(task: Any, seed: int, tests: Any) -> dict[str, float]:
-            features = {name: (names["features_of"](source, x), y) for name, (x, y) in tests.items()}
-            right = helpers.linear_probe((names["features_of"](source, task.train[0]), task.train[1]), features)
-            return {name: 100 * hits.float().mean().item() for name, hits in right.items()}
-
-        return train
-
-    def finetuned(source: Any) -> Any:
-        def train(task: Any, seed: int, tests: Any) -> dict[str, float]:
-            model, _ = homework["train_finetuned"](source, task.train, len(task.names), seed=seed)
-            return homework["accuracies"](model, tests)
-
-        return train
-
-    def from_scratch(pretraining_seed: int) -> Any:
-        def train(task: Any, seed: int, tests: Any) -> dict[str, float]:
-            seed = SEEDS * pretraining_seed + seed
-            model, _ = homework["train_supervised"](task.train, len(task.names), seed=seed)
-            return homework["accuracies"](model, tests)
-
-        return train
-
-    def kinds(seed: int) -> Any:
-        return helpers.load_kinds(10, seed)
 
     def collect(name: str, way: str, rows: list[dict[str, list[float]]]) -> None:
         found.setdefault(name, {})[way] = {test: [row[test] for row in rows] for test in rows[0]}
         shown = {test: round(sum(map(sum, v)) / sum(map(len, v)), 1) for test, v in found[name][way].items()}
         print(name, way, {test: shown[test] for test in shown if "," not in test or test.startswith("id")}, flush=True)
 
-    for way, load in (("finetune", helpers_task), ("kinds: finetune", kinds)):
-        collect("scratch", way, [label_seeds(load, from_scratch(seed)) for seed in range(SEEDS)])
+    for kind, load in tasks.items():
+        rows = [trained(load, homework["train_supervised"], SEEDS * seed) for seed in range(SEEDS)]
+        collect("scratch", f"{kind}finetune", rows)
     for name, backbones in sources(names).items():
-        scores = [names["evaluate"](source) for source in backbones]
-        for way in ("probe", "knn"):
-            collect(name, way, [score[way] for score in scores])
-        collect(name, "kinds: probe", [label_seeds(kinds, probed(source)) for source in backbones])
         log = ASSETS / f"{name}.json"
+        for kind, load in tasks.items():
+            scores = [names["evaluate"](source, load=load) for source in backbones]
+            for way in scores[0]:
+                collect(name, f"{kind}{way}", [score[way] for score in scores])
+            if log.is_file():
+                rows = [trained(load, partial(homework["train_finetuned"], source)) for source in backbones]
+                collect(name, f"{kind}finetune", rows)
         if log.is_file():
-            collect(name, "finetune", [label_seeds(helpers_task, finetuned(source)) for source in backbones])
-            collect(name, "kinds: finetune", [label_seeds(kinds, finetuned(source)) for source in backbones])
             about = json.loads(log.read_text(encoding="utf-8"))
             learner = {**names["LEARNERS"], **homework["LEARNERS"]}[name]()
             found[name] |= {"seconds_per_step": about["log"]["seconds"], "batch_size": about["batch_size"]}
-            found[name] |= {"steps": about["steps"], "megabytes": step_megabytes(learner, images[:BATCH_SIZE])}
+            found[name] |= {"steps": about["steps"], "megabytes": step_megabytes(learner, images)}
     return found
-
-
-def helpers_task(seed: int) -> Any:
-    import helpers
-
-    return helpers.load_task("smoke", seed=seed)
 
 
 def measure(parts: Sequence[str]) -> None:
