@@ -5,15 +5,14 @@ A ratio over 1 means that the course's code is faster. Everything runs with one 
 
 from __future__ import annotations
 
-import json
 import sys
-import timeit
 from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
 import torch
 import torch.nn.functional as F
+from ratios import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 WEEK = ROOT / "week01-finetune"
@@ -23,13 +22,6 @@ SLOWER = {
     "zero-shot head / open_clip.build_zero_shot_classifier": "it encodes 80 texts at a time, which stay in the cache; ours all at once",
     "weight average / torch.optim.swa_utils.AveragedModel": "it lerps in place; ours returns new memory and has exact ends",
 }
-
-
-def seconds(call: Callable[[], object], repeat: int = 5) -> float:
-    """Best of `repeat` runs, each long enough to measure."""
-    timer = timeit.Timer(call)
-    number = max(1, timer.autorange()[0] // 5)
-    return min(timer.repeat(repeat, number)) / number
 
 
 def main() -> None:
@@ -86,15 +78,7 @@ def main() -> None:
             library_ensemble,
         ),
     }
-    table = []
-    for name, (ours, library) in pairs.items():
-        torch.testing.assert_close(ours(), library(), rtol=1e-4, atol=1e-5)
-        a, b = seconds(ours), seconds(library)
-        why = f" ({SLOWER[name]})" if b < a and name in SLOWER else ""
-        table.append({"what": name, "ours_ms": 1e3 * a, "library_ms": 1e3 * b, "ratio": b / a})
-        print(f"{name:58} ours {1e3 * a:8.2f} ms, library {1e3 * b:8.2f} ms, ratio {b / a:.2f}{why}")
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(table, indent=1) + "\n")
+    compare(pairs, SLOWER, atol=1e-5)
 
 
 if __name__ == "__main__":

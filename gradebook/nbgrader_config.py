@@ -30,6 +30,7 @@ c.CourseDirectory.notebook_id = "homework"  # a week also holds a seminar, which
 # Base names that are neither released nor copied beside a submission.
 c.CourseDirectory.ignore = [
     "instructor",
+    "runs",  # what long trainings leave in the week's folder
     "seminar.ipynb",
     ".ipynb_checkpoints",
     "__pycache__",

@@ -353,7 +353,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 class Check:
-    """`check(name, actual)` raises one AssertionError that explains what is wrong; `check.inputs(name)` gives the inputs.
+    """`check(name, actual)` prints that the answer is right, or raises one AssertionError that explains what is wrong; `check.inputs(name)` gives the inputs.
 
     Visible references lie in assets/ of the working folder (or of LSDL_WEEK_DIR). Hidden ones lie in the file that
     LSDL_HIDDEN_REFERENCES names, else in gradebook/references/ of the nearest folder above that has a gradebook.
@@ -366,6 +366,8 @@ class Check:
         explanation = _send(Path(outbox), name, actual) if outbox else judge_entry(_find(name), name, actual)
         if explanation is not None:
             raise _failure(name, explanation) from None
+        if not outbox:
+            print(f"{name}: right")  # a cell without output looks as if it had not run
 
     def inputs(self, name: str) -> tuple:
         """Fresh copies of the inputs of a check; changing them changes no later check."""

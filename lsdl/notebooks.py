@@ -37,6 +37,14 @@ from lsdl.course import Budget, load_course
 TIMEOUT_BUDGETS = 5  # a notebook is stopped after this many budgets
 MAX_SEMINAR_BYTES = 2_000_000
 POLL_S = 0.25
+# As papermill's command line does it, but each stream becomes one text, without what a progress bar overwrote.
+PAPERMILL = """import sys
+import papermill
+
+source, target, folder, scale = sys.argv[1:]
+papermill.execute_notebook(source, target, {"SCALE": scale}, cwd=folder, kernel_name="python3", language="python",
+                           progress_bar=True, coalesce_streams=True)
+"""
 
 Scale = Literal["smoke", "full"]
 Status = Literal["ok", "failed", "timeout", "skipped"]
@@ -241,8 +249,7 @@ class _Runner:
 
     def _execute(self, advance: Callable[[int, int], None]) -> tuple[int | None, float]:
         """Run papermill; exit status (None: stopped for time) and peak memory in MiB."""
-        command = [sys.executable, "-m", "papermill", str(self.notebook), str(self.executed), "--cwd", str(self.week)]
-        command += ["-p", "SCALE", self.scale, "-k", "python3", "-l", "python", "--progress-bar"]
+        command = [sys.executable, "-c", PAPERMILL, str(self.notebook), str(self.executed), str(self.week), self.scale]
         env = {key: value for key, value in os.environ.items() if key not in ("LSDL_OUTBOX", "NBGRADER_EXECUTION")}
         env |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         peak = 0

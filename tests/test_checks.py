@@ -55,8 +55,9 @@ def failure(name: str, actual: object) -> str:
     return str(caught.value)
 
 
-def test_right_answers_pass_and_return_none(week: Path) -> None:
+def test_right_answers_pass_and_say_so(week: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check("net/state", {"b": None, "w": X.numpy()}) is None
+    assert capsys.readouterr().out == "net/state: right\n"
     check("either/form", X)
     check("either/form", X.T)
     check("mask/rate", torch.tensor(0.45))
@@ -216,7 +217,9 @@ def test_missing_files_and_names_are_one_sentence(tmp_path: Path) -> None:
         ReferenceStore(tmp_path / "refs").entry("a")
 
 
-def test_the_outbox_takes_every_answer_and_compares_nothing(week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_outbox_takes_every_answer_and_compares_nothing(
+    week: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     outbox = week.parent / "outbox"
     outbox.mkdir()
     monkeypatch.setenv("LSDL_OUTBOX", str(outbox))
@@ -227,6 +230,7 @@ def test_the_outbox_takes_every_answer_and_compares_nothing(week: Path, monkeypa
     ]
     for name, actual in answers:
         check(name, actual)
+    assert capsys.readouterr().out == ""
     files = sorted(outbox.iterdir())
     assert [path.name for path in files] == ["0000.safetensors", "0001.safetensors", "0002.safetensors"]
     read = [read_answer(path) for path in files]

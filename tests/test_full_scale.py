@@ -16,6 +16,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lsdl.course import find_weeks
 from lsdl.data.domainnet import DOMAINS
@@ -97,9 +98,28 @@ def tiny_stl10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEDS", "1")
 
 
+def tiny_llama(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random Llama with grouped queries in Hugging Face's format, and two steps for each training."""
+    config = LlamaConfig(
+        vocab_size=1024,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder / "llama")
+    shutil.copy(ROOT / "week08-text" / "assets" / "llama" / "tokenizer.json", folder / "llama")
+    monkeypatch.setenv("TEXT_MODEL", str(folder / "llama"))
+    monkeypatch.setenv("TEXT_STEPS", "2")
+
+
 FULL: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
     "week01-finetune": clip_on_domainnet,
     "week04-contrastive": tiny_stl10,
+    "week08-text": tiny_llama,
 }
 NOTEBOOKS = [
     pytest.param(week / f"{name}.ipynb", id=f"{week.name}-{name}")

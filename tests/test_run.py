@@ -42,6 +42,7 @@ def test_a_failure_and_a_good_notebook(tmp_path: Path) -> None:
     homework = small_week.homework(
         code("def invert(x):\n    return 1 / x"),
         code("print('before', SCALE)"),
+        code("for i in range(3):\n    print('\\r', i, end='', flush=True)\nprint('\\rdone')"),  # as a progress bar does
         code("invert(0)"),
         code("print('after')"),
     )
@@ -59,7 +60,7 @@ def test_a_failure_and_a_good_notebook(tmp_path: Path) -> None:
     assert text.index("ZeroDivisionError") < text.index("peak MB")
     partial = nbformat.read(tmp_path / "runs" / week.name / "homework.ipynb", 4)
     printed = [output.text for cell in partial.cells for output in cell.get("outputs", []) if "text" in output]
-    assert "before full\n" in printed and "after\n" not in printed
+    assert "before full\n" in printed and "done\n" in printed and "after\n" not in printed
     rows = json.loads((tmp_path / "o.json").read_text())
     assert [set(row) for row in rows] == [{"notebook", "status", "seconds", "peak_mb", "scale"}] * 2
     assert [row["status"] for row in rows] == ["ok", "failed"]

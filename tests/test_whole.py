@@ -23,3 +23,8 @@ def test_week_from_rerun_to_marks(week: Path) -> None:
     shown = text.getvalue()
     assert well, shown
     assert any(mistake.hint.split(":")[0] in shown for mistake in load_mistakes(week)), shown
+
+
+def test_each_week_has_its_own_helpers() -> None:
+    for week in find_weeks(ROOT):  # in one process, as the test above
+        assert load_mistakes(week)

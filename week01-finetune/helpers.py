@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -220,17 +221,26 @@ def plot_id_ood(
     return ax
 
 
-def plot_wise_ft(alphas: Sequence[float], curves: Mapping[str, Mapping[str, Sequence[float]]]) -> plt.Figure:
-    """Accuracy over alpha, one panel a data set: `curves[panel][method]` holds one accuracy in percent per alpha."""
+def plot_wise_ft(
+    alphas: Sequence[float],
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    counts: Mapping[str, int] | None = None,
+) -> plt.Figure:
+    """Accuracy over alpha, one panel a data set: `curves[panel][method]` holds one accuracy in percent per alpha.
+
+    Where `counts[panel]` gives the number of pictures, the titles name it and bars show one standard error of each accuracy.
+    """
     figure, axes = plt.subplots(
         1, len(curves), figsize=(4 * len(curves), 3.2), layout="constrained", squeeze=False, sharey=True
     )
     for ax, (panel, lines) in zip(axes[0], curves.items(), strict=True):
+        n = counts[panel] if counts else None
         for (name, values), style in zip(lines.items(), ("-o", "--s", ":^", "-.D"), strict=False):
-            ax.plot(alphas, values, style, label=name, markersize=4)
-        ax.set(xlabel="alpha (0: zero-shot, 1: fine-tuned)", title=panel)
+            errors = [math.sqrt(value * (100 - value) / n) for value in values] if n else None
+            ax.errorbar(alphas, values, errors, fmt=style, label=name, markersize=4, capsize=2, elinewidth=0.8)
+        ax.set(xlabel="alpha (0: zero-shot, 1: fine-tuned)", title=f"{panel}, n = {n}" if n else panel)
         ax.grid(alpha=0.3)
-    axes[0][0].set_ylabel("accuracy, %")
+    axes[0][0].set_ylabel("accuracy, %" + (" (bars: ± 1 standard error)" if counts else ""))
     axes[0][0].legend(frameon=False, fontsize=8)
     return figure
 
@@ -281,9 +291,9 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-def gradients(module: nn.Module) -> dict[str, Tensor | None]:
-    """A copy of all gradients, by parameter name; None where there is none."""
-    return {name: None if p.grad is None else p.grad.clone() for name, p in module.named_parameters()}
+def gradients(module: nn.Module) -> dict[str, Tensor | str]:
+    """A copy of all gradients, by parameter name; the text "no gradient" where there is none."""
+    return {name: "no gradient" if p.grad is None else p.grad.clone() for name, p in module.named_parameters()}
 
 
 def train(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +16,13 @@ from lsdl.grading import GradingError
 from lsdl.grading.grade import grade
 from lsdl.grading.release import release
 from lsdl.grading.report import score_table, show_progress
+from lsdl.homework import Homework, HomeworkError
 from lsdl.intake import Notebook, grade_id, parse
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from lsdl.checks import Mistake
 
 
 def demo(week: Path, console: Console, *, notebooks: bool = True) -> bool:
@@ -107,7 +108,7 @@ def make_submissions(week: Path, released: Path, folder: Path) -> dict[str, str]
     }
 
 
-def with_mistake(solved: Notebook, mistake: Any) -> Notebook:
+def with_mistake(solved: Notebook, mistake: Mistake) -> Notebook:
     """The solved notebook in which the functions of a mistake stand in place of the solutions of the same names.
 
     Raises:
@@ -153,32 +154,29 @@ def _bound_names(node: ast.stmt) -> set[str]:
     return set()
 
 
-def _first_unit_mistake(week: Path) -> Any:
+def _first_unit_mistake(week: Path) -> Mistake:
     """The first mistake that replaces plain functions, so that its text can be pasted into a notebook."""
     for mistake in load_mistakes(week):
-        if all(inspect.isfunction(value) and value.__name__ != "<lambda>" for value in mistake.replaces.values()):
+        if all(map(_stands_alone, mistake.replaces.values())):
             return mistake
     raise GradingError(f"{week.name}/instructor/mistakes.py has no mistake that replaces plain functions.")
 
 
-def load_mistakes(week: Path) -> list[Any]:
+def _stands_alone(value: Any) -> bool:
+    """Whether it is a function at the top of its file: the text of one made inside another needs what is around it."""
+    return inspect.isfunction(value) and value.__qualname__ == value.__name__ and value.__name__ != "<lambda>"
+
+
+def load_mistakes(week: Path) -> list[Mistake]:
     """`MISTAKES` of a week's instructor/mistakes.py.
 
     Raises:
         GradingError: the file or the list is missing.
     """
-    path = week / "instructor" / "mistakes.py"
-    if not path.is_file():
-        raise GradingError(f"{path} is missing: the demo needs a known mistake of this week.")
-    spec = importlib.util.spec_from_file_location(f"mistakes_of_{week.name.replace('-', '_')}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(week))  # mistakes may use the week's helpers
     try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(week))
-    mistakes = getattr(module, "MISTAKES", None)
+        mistakes = Homework(week).mistakes
+    except HomeworkError as error:
+        raise GradingError(f"The demo needs a known mistake of this week. {error}") from None
     if not mistakes:
-        raise GradingError(f"{path} has no MISTAKES: the demo needs a known mistake of this week.")
-    return list(mistakes)
+        raise GradingError(f"{week.name} has no MISTAKES: the demo needs a known mistake of this week.")
+    return mistakes

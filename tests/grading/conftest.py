@@ -54,7 +54,7 @@ def _homework() -> nbformat.NotebookNode:
         },
     )
     cells = [
-        new_markdown_cell("# Doubling", id="title"),
+        new_markdown_cell("## Task 1. Double a number", id="title"),
         _solution("double", "return 2 * x"),
         _cell(
             f"assert double(3) == 6, 'double(3) is not 6'\n{hidden}", "double_value", grade=True, locked=True, points=3

@@ -68,6 +68,8 @@ def test_release_says_when_submissions_no_longer_fit(week: Path, submit: Callabl
 
 def test_the_tree_holds_what_a_student_needs_and_no_more(repository: Path, tmp_path: Path) -> None:
     target = tmp_path / "student"
+    (repository / "week97-tiny" / "runs" / "seed1").mkdir(parents=True)
+    (repository / "week97-tiny" / "runs" / "seed1" / "log.json").write_text("{}")
     written = publish(target, repository, check=False)
     files = bytes_of(target)
     assert written == sorted(files)
@@ -76,7 +78,7 @@ def test_the_tree_holds_what_a_student_needs_and_no_more(repository: Path, tmp_p
     expected |= {f"{week}/{name}" for name in ("seminar.ipynb", "homework.ipynb", "helpers.py", "assets/table.json")}
     assert expected <= set(files)
     parts = {part for name in files for part in Path(name).parts}
-    assert not parts & {"instructor", "gradebook", "grading", "cli.py", "references.py", "course.toml", "tests"}
+    assert not parts & {"instructor", "runs", "gradebook", "grading", "cli.py", "references.py", "course.toml", "tests"}
     assert {"lsdl/doctor.py", "lsdl/intake.py", "lsdl/homeworks.json"} <= set(files)
     for name, data in files.items():
         assert name.endswith(".py") or not [secret for secret in SECRETS if secret.encode() in data], name

@@ -170,8 +170,9 @@ def curve(g: Generator) -> tuple:
 
 
 def tied_curve(g: Generator) -> tuple:
-    """Three equal OOD accuracies, one of them allowed by exactly the tolerance."""
-    return [1.0, 0.75, 0.6, 0.5, 0.25], [60.0, 61.0, 60.5, 59.5, 59.0], [40.0, 42.0, 45.0, 45.0, 45.0], 1.0
+    """Three equal OOD accuracies, one of them allowed by exactly the tolerance; alpha = 1 has the best ID accuracy, so that the two
+    rules of the tolerance agree."""
+    return [1.0, 0.75, 0.6, 0.5, 0.25], [60.0, 60.0, 59.75, 59.5, 59.0], [40.0, 42.0, 45.0, 45.0, 45.0], 1.0
 
 
 def two_logits(g: Generator) -> tuple:

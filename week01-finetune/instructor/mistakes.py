@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
@@ -276,12 +277,31 @@ def lipsum_raw_features0(features, features0, text, scale):
     return (scale * change @ F.normalize(text, dim=-1).detach().T).square().mean() / 2
 
 
+def lipsum_raw_features(features, features0, text, scale):
+    change = features - F.normalize(features0, dim=-1).detach()
+    return (scale * change @ F.normalize(text, dim=-1).detach().T).square().mean() / 2
+
+
+def lipsum_exp_twice(features, features0, text, scale):
+    return score_change(features, features0, text, math.exp(scale)).square().mean() / 2
+
+
 def lipsum_absolute(features, features0, text, scale):
     return score_change(features, features0, text, scale).abs().mean() / 2
 
 
 def lipsum_gradient_everywhere(features, features0, text, scale):
     change = F.normalize(features, dim=-1) - F.normalize(features0, dim=-1)
+    return (scale * change @ F.normalize(text, dim=-1).T).square().mean() / 2
+
+
+def lipsum_gradient_into_features0(features, features0, text, scale):
+    change = F.normalize(features, dim=-1) - F.normalize(features0, dim=-1)
+    return (scale * change @ F.normalize(text, dim=-1).detach().T).square().mean() / 2
+
+
+def lipsum_gradient_into_text(features, features0, text, scale):
+    change = F.normalize(features, dim=-1) - F.normalize(features0, dim=-1).detach()
     return (scale * change @ F.normalize(text, dim=-1).T).square().mean() / 2
 
 
@@ -380,6 +400,13 @@ def mix_in_place(zero_shot, fine_tuned, alpha):
     return mixed
 
 
+def mix_sharing_integers(zero_shot, fine_tuned, alpha):
+    return {
+        k: (1 - alpha) * a + alpha * fine_tuned[k] if a.is_floating_point() else fine_tuned[k]
+        for k, a in zero_shot.items()
+    }
+
+
 def mix_with_lerp(zero_shot, fine_tuned, alpha):
     mixed = copy.deepcopy(dict(fine_tuned))
     for k, a in zero_shot.items():
@@ -401,6 +428,16 @@ def wise_into_zero_shot(zero_shot, fine_tuned, alphas, images):
     for alpha in alphas:
         zero_shot.load_state_dict(mix_with_lerp(zero_shot.state_dict(), fine_tuned.state_dict(), alpha))
         logits.append(zero_shot(images))
+    return torch.stack(logits)
+
+
+@torch.no_grad()
+def wise_into_fine_tuned(zero_shot, fine_tuned, alphas, images):
+    logits = []
+    fine_tuned.eval()
+    for alpha in alphas:
+        fine_tuned.load_state_dict(mix_with_lerp(zero_shot.state_dict(), fine_tuned.state_dict(), alpha))
+        logits.append(fine_tuned(images))
     return torch.stack(logits)
 
 
@@ -442,6 +479,10 @@ def alpha_largest_of_equals(alphas, id_accuracy, ood_accuracy, tolerance):
 def alpha_strict(alphas, id_accuracy, ood_accuracy, tolerance):
     floor = id_accuracy[alphas.index(1)] - tolerance
     return float(min((-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i > floor)[1])
+
+
+def alpha_index(alphas, id_accuracy, ood_accuracy, tolerance):
+    return list(alphas).index(alpha_with_tensors(alphas, id_accuracy, ood_accuracy, tolerance))
 
 
 def alpha_with_tensors(alphas, id_accuracy, ood_accuracy, tolerance):
@@ -506,6 +547,10 @@ def front_strict(points: Tensor) -> Tensor:
 def front_without_equals(points: Tensor) -> Tensor:
     no_worse = (points[None] >= points[:, None]).all(2)
     return ~(no_worse & ~torch.eye(len(points), dtype=torch.bool)).any(1)
+
+
+def front_dominating_itself(points: Tensor) -> Tensor:
+    return ~(points[None] >= points[:, None]).all(2).any(1)
 
 
 def front_lower_is_better(points: Tensor) -> Tensor:
@@ -704,10 +749,30 @@ MISTAKES = [
         {"lipsum_loss": lipsum_raw_features0},
         LOSS,
     ),
+    Mistake(
+        "features is not normalised: both towers' features come at any length.",
+        {"lipsum_loss": lipsum_raw_features},
+        LOSS,
+    ),
+    Mistake(
+        "The scale that comes is exp(s) already: do not take exp again.",
+        {"lipsum_loss": lipsum_exp_twice},
+        LOSS,
+    ),
     Mistake("The change is taken absolutely: square it.", {"lipsum_loss": lipsum_absolute}, LOSS),
     Mistake(
         "Gradients flow into features0 or text: both are constants, detach them.",
         {"lipsum_loss": lipsum_gradient_everywhere},
+        ("lipsum_loss_gradient",),
+    ),
+    Mistake(
+        "Gradients flow into features0: the pretrained features are constants, detach them.",
+        {"lipsum_loss": lipsum_gradient_into_features0},
+        ("lipsum_loss_gradient",),
+    ),
+    Mistake(
+        "Gradients flow into text: the text features are constants, detach them.",
+        {"lipsum_loss": lipsum_gradient_into_text},
         ("lipsum_loss_gradient",),
     ),
     Mistake(
@@ -791,6 +856,11 @@ MISTAKES = [
         ("interpolate_weights_ends", "wise_ft_logits_value"),
     ),
     Mistake(
+        "The other entries are those of fine_tuned themselves: changing the result changes the input. Clone them.",
+        {"interpolate_weights": mix_sharing_integers},
+        ("interpolate_weights_ends",),
+    ),
+    Mistake(
         "The outputs are mixed: WiSE-FT mixes the weights and runs the mixed model.",
         {"wise_ft_logits": wise_output_space},
         ("wise_ft_logits_value",),
@@ -801,9 +871,19 @@ MISTAKES = [
         ("wise_ft_logits_value",),
     ),
     Mistake(
+        "The mixed weights are loaded into the fine-tuned model itself, so the next alpha mixes with them: load into a copy.",
+        {"wise_ft_logits": wise_into_fine_tuned},
+        ("wise_ft_logits_value",),
+    ),
+    Mistake(
         "The mixed model runs in train mode: call eval().",
         {"wise_ft_logits": wise_train_mode},
         ("wise_ft_logits_value",),
+    ),
+    Mistake(
+        "The place in the list is returned: return the alpha that stands there.",
+        {"choose_alpha": alpha_index},
+        ("choose_alpha_value",),
     ),
     Mistake(
         "The ID accuracy is ignored: first leave out the alphas that lose more than the tolerance.",
@@ -873,6 +953,11 @@ MISTAKES = [
     ),
     Mistake(
         "Equal points do not dominate each other.", {"pareto_front": front_without_equals}, ("pareto_front_value",)
+    ),
+    Mistake(
+        "Each point dominates itself, so none is left: a point that dominates is strictly better in one column.",
+        {"pareto_front": front_dominating_itself},
+        ("pareto_front_value",),
     ),
     Mistake("Higher accuracy is better.", {"pareto_front": front_lower_is_better}, ("pareto_front_value",)),
 ]

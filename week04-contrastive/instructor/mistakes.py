@@ -45,6 +45,13 @@ def finetune_in(mode=None, **changes):
     return step
 
 
+def finetune_as_it_comes(classifier, images, labels, optimizer, freeze_norm):
+    for module in classifier.modules():
+        if freeze_norm and isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return step_in(None)(classifier, images, labels, optimizer)
+
+
 def finetune_untrained_norm(classifier, images, labels, optimizer, freeze_norm):
     for module in classifier.modules():
         if freeze_norm and isinstance(module, nn.BatchNorm2d):
@@ -78,26 +85,42 @@ def crops_of_tensor(images, augment, generator):
     return [augment(pictures, generator) for _ in range(2)]
 
 
-def ntx(*, norm=True, self_in=False, positive_out=False, one_side=False, multiply=False, summed=False, in_half=0):
+def ntx(
+    *,
+    norm=True,
+    self_in=False,
+    zero_diagonal=False,
+    positive_out=False,
+    one_side=False,
+    across_only=False,
+    first_anchors=False,
+    multiply=False,
+    no_temperature=False,
+    summed=False,
+    in_half=0,
+):
     """NT-Xent with one thing wrong; in_half: 1 computes in the input's type, 2 only normalises in it, 3 only returns it."""
 
     def nt_xent(z1, z2, temperature):
         kind = z1.dtype
+        temperature = 1.0 if no_temperature else temperature
         z = torch.cat([z1, z2])
         z = z if in_half in (1, 2) else z.float()
         u = F.normalize(z, dim=1) if norm else z
         u = u.float() if in_half == 2 else u
         n = len(z1)
         s = u @ u.T * temperature if multiply else u @ u.T / temperature
-        if one_side:
-            return F.cross_entropy(s[:n, n:], torch.arange(n))
+        if one_side or across_only:
+            across = [F.cross_entropy(part, torch.arange(n)) for part in (s[:n, n:], s[n:, :n])]
+            return across[0] if one_side else sum(across) / 2
         own = torch.eye(2 * n, dtype=torch.bool)
         partner = torch.arange(2 * n).roll(n)
         positive = s[torch.arange(2 * n), partner]
-        s = s if self_in else s.masked_fill(own, -torch.inf)
+        s = s if self_in else s.masked_fill(own, 0.0 if zero_diagonal else -torch.inf)
         if positive_out:
             s = s.masked_fill(own.roll(n, 1), -torch.inf)
         losses = torch.logsumexp(s, 1) - positive
+        losses = losses[:n] if first_anchors else losses
         loss = losses.sum() if summed else losses.mean()
         return loss.to(kind) if in_half == 3 else loss
 
@@ -117,8 +140,11 @@ def nt_xent_by_halves(z1, z2, temperature):
     return (F.cross_entropy(a, target) + F.cross_entropy(b, target)) / 2
 
 
-def simclr_variant(*, eval_mode=False, same=False, detach=False, unit=False, together=False, second=False):
+def simclr_variant(
+    *, eval_mode=False, same=False, detach=False, unit=False, together=False, second=False, temperature_used=True
+):
     def simclr_loss(encoder, views, temperature):
+        temperature = temperature if temperature_used else 1.0
         if eval_mode:
             encoder.eval()
         if together:
@@ -140,14 +166,15 @@ def simclr_variant(*, eval_mode=False, same=False, detach=False, unit=False, tog
 # Task 2
 
 
-def byol(*, same_view=False, mean=False, norm=True, squared=False, detach=True, summed=False):
+def byol(*, same_view=False, one_direction=False, mean=False, norm=True, squared=False, detach=True, summed=False):
     def byol_loss(p1, p2, z1, z2):
         if detach:
             z1, z2 = z1.detach(), z2.detach()
         if same_view:
             z1, z2 = z2, z1
         total = 0
-        for p, z in ((p1.float(), z2.float()), (p2.float(), z1.float())):
+        pairs = [(p1.float(), z2.float()), (p2.float(), z1.float())]
+        for p, z in pairs[:1] if one_direction else pairs:
             if norm:
                 p, z = F.normalize(p, dim=1), F.normalize(z, dim=1)
             per_row = (p - z).square().mean(1) if squared else (p - z).square().sum(1)
@@ -201,18 +228,29 @@ def ema(*, swap=False, buffers=None, online_moves=False, rebind=False, copy_all=
 
 
 def byol_views(
-    *, target_eval=False, concat=False, same_view=False, no_predictor=False, with_grad=False, prediction=False
+    *,
+    target_eval=False,
+    concat=False,
+    same_view=False,
+    no_predictor=False,
+    with_grad=False,
+    prediction=False,
+    all_joint=False,
+    predicted_target=False,
+    own_target=False,
 ):
+    def each(network, views, joint):
+        return network(torch.cat(list(views))).chunk(2) if joint else [network(x) for x in views]
+
     def byol_views_loss(online, predictor, target, views):
         if target_eval:
             target.eval()
-        if concat:
-            z1, z2 = online(torch.cat(list(views))).chunk(2)
-        else:
-            z1, z2 = online(views[0]), online(views[1])
-        p1, p2 = (z1, z2) if no_predictor else (predictor(z1), predictor(z2))
+        z1, z2 = each(online, views, concat or all_joint)
+        p1, p2 = (z1, z2) if no_predictor else each(predictor, (z1, z2), all_joint)
         with torch.set_grad_enabled(with_grad):
-            t1, t2 = target(views[0]), target(views[1])
+            t1, t2 = (z1, z2) if own_target else each(target, views, all_joint)
+            if predicted_target:
+                t1, t2 = predictor(t1), predictor(t2)
         if same_view:
             t1, t2 = t2, t1
         loss = byol(detach=not with_grad)(p1, p2, t1, t2)
@@ -565,6 +603,10 @@ MISTAKES = [
     mistake("The similarity of a row to itself is still in the denominator: leave the diagonal out.", "nt_xent", ntx(self_in=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("The positive is missing in the denominator: it has 2N - 1 terms.", "nt_xent", ntx(positive_out=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("Only the N pairs across the views count as candidates, and only one view as anchor: use all 2N rows.", "nt_xent", ntx(one_side=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("Only the pairs across the views are candidates: the other pictures in the anchor's own view are negatives, too (2N - 1 candidates).", "nt_xent", ntx(across_only=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("Only the first view's rows are anchors: take the mean over all 2N rows.", "nt_xent", ntx(first_anchors=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The temperature is not used.", "nt_xent", ntx(no_temperature=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The diagonal is set to 0, and exp(0) = 1 still counts in the denominator: set it to minus infinity.", "nt_xent", ntx(zero_diagonal=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("The similarities are multiplied by the temperature: divide.", "nt_xent", ntx(multiply=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("The losses of the anchors are summed: take the mean over all 2N.", "nt_xent", ntx(summed=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("No gradient flows into z2: both views are trained.", "nt_xent", nt_xent_detached, NTX_GRAD, SIMCLR),
@@ -575,6 +617,9 @@ MISTAKES = [
     mistake("Both z come from the first view: encode the second one, too.", "simclr_loss", simclr_variant(same=True), SIMCLR),
     mistake("The second view gets no gradient: SimCLR trains through both.", "simclr_loss", simclr_variant(detach=True), SIMCLR),
     mistake("The returned z is normalised: return it as it came from the encoder.", "simclr_loss", simclr_variant(unit=True), SIMCLR),
+    mistake("The second view's z is returned: return the first view's.", "simclr_loss", simclr_variant(second=True), SIMCLR),
+    mistake("The temperature that comes is not passed on.", "simclr_loss", simclr_variant(temperature_used=False), SIMCLR),
+    mistake("Only one direction is counted: p2 is compared with z1, too.", "byol_loss", byol(one_direction=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("Each prediction is compared with the target of its own view: compare p1 with z2 and p2 with z1.", "byol_loss", byol(same_view=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The two directions are averaged: the contract sums them.", "byol_loss", byol(mean=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The vectors are not normalised: 2 - 2 cos is the squared distance of unit vectors.", "byol_loss", byol(norm=False), BYOL, BYOL_GRAD, BYOL_STEPS),
@@ -591,6 +636,9 @@ MISTAKES = [
     mistake("The online network changes, too: only the target does.", "update_target", ema(online_moves=True), EMA, BYOL_STEPS),
     mistake("The target runs in eval mode: it uses the statistics of its own batch.", "byol_views_loss", byol_views(target_eval=True), BYOL_STEPS),
     mistake("Both views go through the online network in one batch: BatchNorm then mixes them, run each on its own.", "byol_views_loss", byol_views(concat=True), BYOL_STEPS),
+    mistake("Both views go through each network in one batch: BatchNorm then mixes them, run each view on its own.", "byol_views_loss", byol_views(all_joint=True), BYOL_STEPS),
+    mistake("The online network's own projections are the targets (that is SimSiam): run the target network.", "byol_views_loss", byol_views(own_target=True), BYOL_STEPS),
+    mistake("The predictor runs on the target's projections, too: only the online side predicts.", "byol_views_loss", byol_views(predicted_target=True), BYOL_STEPS),
     mistake("The target's projections are exchanged: byol_loss itself crosses the views.", "byol_views_loss", byol_views(same_view=True), BYOL_STEPS),
     mistake("The predictor is not used: p is predictor(z).", "byol_views_loss", byol_views(no_predictor=True), BYOL_STEPS),
     mistake("The prediction is returned: return the projection z, before the predictor.", "byol_views_loss", byol_views(prediction=True), BYOL_STEPS),
@@ -624,6 +672,7 @@ MISTAKES = [
     mistake("The two learning rates are exchanged.", "parameter_groups", groups_variant(swapped=True), GROUPS),
     mistake("The head has the backbone's learning rate: it starts fresh and has its own.", "parameter_groups", groups_variant(one_rate=True), GROUPS),
     mistake("BatchNorm runs in train mode also with freeze_norm: switch its layers to eval mode after classifier.train().", "finetune_step", finetune_in(True), FT_GRAD, FT_STATE),
+    mistake("The step keeps the mode that it finds; here the classifier came in eval mode: call classifier.train() first.", "finetune_step", finetune_as_it_comes, FT_GRAD, FT_STATE),
     mistake("BatchNorm runs in eval mode also without freeze_norm: look at the argument.", "finetune_step", finetune_in("frozen"), FT_GRAD, FT_STATE),
     mistake("Gradients of earlier batches are still in .grad: call optimizer.zero_grad() before backward().", "finetune_step", finetune_in(accumulate=True), FT_GRAD, FT_STATE),
     mistake("The loss is summed over the batch: take the mean.", "finetune_step", finetune_in(reduction="sum"), FT_GRAD, FT_STATE),

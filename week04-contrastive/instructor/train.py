@@ -4,6 +4,7 @@
     python week04-contrastive/instructor/train.py pretrain simsiam --seed 1   other seeds go to runs/ (not committed)
     python week04-contrastive/instructor/train.py tables --only collapse      one part of assets/tables.json, three seeds
     python week04-contrastive/instructor/train.py tables --only methods       evaluates what lies in assets/ and runs/
+    python week04-contrastive/instructor/train.py tables --only methods --row byol   renews one row of that table
 
 SimCLR, BYOL and MoCo v2 are the homework's solutions; MoCo v1, SimSiam, DeepCluster and SwAV are the seminar's cells tagged `define`.
 One method trains in about a quarter of an hour of one thread; the seminar's `measure_...` functions say what a part costs.
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import sys
+import timeit
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -82,8 +84,11 @@ def sources(names: dict[str, Any]) -> dict[str, list[Any]]:
     return found
 
 
-def step_megabytes(learner: Any, images: torch.Tensor) -> float:
-    """Peak memory of forward and backward pass on two views of `images` beyond the learner itself, in MB."""
+def step_cost(learner: Any, images: torch.Tensor) -> dict[str, float]:
+    """Forward and backward pass on two views of `images`: seconds, best of five, and peak memory beyond the learner itself in MB.
+
+    Not taken from the logs of the trainings: those ran beside different other work.
+    """
     generator = torch.Generator().manual_seed(0)
     views = [learner.augment(images, generator) for _ in range(2)]
     learner.before_epoch(images, generator)
@@ -94,14 +99,17 @@ def step_megabytes(learner: Any, images: torch.Tensor) -> float:
         loss.backward()
 
     step()  # allocates the gradients
-    return round(peak_bytes(step) / 1e6, 1)
+    seconds = min(timeit.repeat(step, number=1, repeat=5))
+    return {"seconds_per_step": round(seconds, 3), "megabytes": round(peak_bytes(step) / 1e6, 1)}
 
 
-def evaluate_methods(names: dict[str, Any], homework: dict[str, Any]) -> dict[str, dict]:
+def evaluate_methods(
+    names: dict[str, Any], homework: dict[str, Any], wanted: Sequence[str] | None = None
+) -> dict[str, dict]:
     """Probe, k-NN and fine-tuning of every source and training from scratch: {name: {way: {test: [[label seeds] per seed]}}}.
 
-    "kinds: probe" and so on are the same on week 01's task with ten labels a class. Methods also have steps, batch size, seconds a step and the
-    memory of a step.
+    "kinds: probe" and so on are the same on week 01's task with ten labels a class. Methods also have steps, batch size, and the
+    cost of a step. `wanted` names the rows; default: all.
     """
     import helpers
 
@@ -123,10 +131,16 @@ def evaluate_methods(names: dict[str, Any], homework: dict[str, Any]) -> dict[st
         shown = {test: round(sum(map(sum, v)) / sum(map(len, v)), 1) for test, v in found[name][way].items()}
         print(name, way, {test: shown[test] for test in shown if "," not in test or test.startswith("id")}, flush=True)
 
-    for kind, load in tasks.items():
-        rows = [trained(load, homework["train_supervised"], SEEDS * seed) for seed in range(SEEDS)]
-        collect("scratch", f"{kind}finetune", rows)
-    for name, backbones in sources(names).items():
+    everything = {"scratch": []} | sources(names)
+    if unknown := set(wanted or ()) - set(everything):
+        raise SystemExit(f"There is no row {', '.join(sorted(unknown))}: the rows are {', '.join(everything)}.")
+    for name in wanted or everything:
+        backbones = everything[name]
+        if name == "scratch":
+            for kind, load in tasks.items():
+                rows = [trained(load, homework["train_supervised"], SEEDS * seed) for seed in range(SEEDS)]
+                collect(name, f"{kind}finetune", rows)
+            continue
         log = ASSETS / f"{name}.json"
         for kind, load in tasks.items():
             scores = [names["evaluate"](source, load=load) for source in backbones]
@@ -138,13 +152,12 @@ def evaluate_methods(names: dict[str, Any], homework: dict[str, Any]) -> dict[st
         if log.is_file():
             about = json.loads(log.read_text(encoding="utf-8"))
             learner = {**names["LEARNERS"], **homework["LEARNERS"]}[name]()
-            found[name] |= {"seconds_per_step": about["log"]["seconds"], "batch_size": about["batch_size"]}
-            found[name] |= {"steps": about["steps"], "megabytes": step_megabytes(learner, images)}
+            found[name] |= {key: about[key] for key in ("steps", "batch_size")} | step_cost(learner, images)
     return found
 
 
-def measure(parts: Sequence[str]) -> None:
-    """Renew parts of assets/tables.json; SimCLR and BYOL are the homework's."""
+def measure(parts: Sequence[str], rows_wanted: Sequence[str] | None) -> None:
+    """Renew parts of assets/tables.json, of "methods" only the wanted rows; SimCLR and BYOL are the homework's."""
     names, homework, file = seminar_names(WEEK), Homework(WEEK).namespace(), ASSETS / "tables.json"
 
     def simclr(temperature: float) -> Any:
@@ -164,7 +177,8 @@ def measure(parts: Sequence[str]) -> None:
     for part in parts:
         started = clocks()
         if part == "methods":
-            rows = evaluate_methods(names, homework)
+            rows = json.loads(file.read_text(encoding="utf-8")).get(part, {}) if rows_wanted and file.is_file() else {}
+            rows |= evaluate_methods(names, homework, rows_wanted)
         else:
             rows = names["measure_tables"](range(SEEDS), part, simclr=simclr, collapse=collapse)[part]
         about = about_run(started)
@@ -181,6 +195,7 @@ def main() -> None:
     train.add_argument("--steps", type=int, default=3000)
     tables = commands.add_parser("tables", help="measure the seminar's tables")
     tables.add_argument("--only", choices=PARTS, action="append", help="default: all of them")
+    tables.add_argument("--row", action="append", help='a row of "methods"; default: all of them')
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.chdir(WEEK)
@@ -188,7 +203,7 @@ def main() -> None:
     if args.what == "pretrain":
         pretrain(args.method, args.seed, args.steps)
     else:
-        measure(args.only or PARTS)
+        measure(args.only or PARTS, args.row)
 
 
 if __name__ == "__main__":

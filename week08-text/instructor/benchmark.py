@@ -5,14 +5,12 @@ A ratio over 1 means that the course's code is faster. Everything runs with one 
 
 from __future__ import annotations
 
-import json
-import sys
-import timeit
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from ratios import compare
 from transformers import LlamaConfig, MixtralConfig
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.llama import modeling_llama
@@ -30,13 +28,6 @@ SLOWER = {
     "GQA, one token with a cache of 511 / SDPA, cache concatenated": FUSED + ", and needs no mask here",
     "FlashAttention, 512 tokens / SDPA (a fused kernel)": FUSED + "; ours runs a Python loop over tiles",
 }
-
-
-def seconds(call: Callable[[], object], repeat: int = 5) -> float:
-    """Best of `repeat` runs, each long enough to measure."""
-    timer = timeit.Timer(call)
-    number = max(1, timer.autorange()[0] // 5)
-    return min(timer.repeat(repeat, number)) / number
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -127,15 +118,7 @@ def main() -> None:
             lambda: modeling_mixtral.load_balancing_loss_func((logits,), 8, 2),
         ),
     }
-    table = []
-    for name, (ours, library) in pairs.items():
-        torch.testing.assert_close(ours(), library(), rtol=1e-4, atol=1e-4)
-        a, b = seconds(ours), seconds(library)
-        why = f" ({SLOWER[name]})" if b < a and name in SLOWER else ""
-        table.append({"what": name, "ours_ms": 1e3 * a, "library_ms": 1e3 * b, "ratio": b / a})
-        print(f"{name:62} ours {1e3 * a:8.3f} ms, library {1e3 * b:8.3f} ms, ratio {b / a:.2f}{why}")
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(table, indent=1) + "\n")
+    compare(pairs, SLOWER, atol=1e-4)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,14 @@ A ratio over 1 means that the course's code is faster. Forward and backward, one
 
 from __future__ import annotations
 
-import json
-import sys
-import timeit
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from lightly.loss import NegativeCosineSimilarity, NTXentLoss
+from ratios import compare
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def seconds(call: Callable[[], object], repeat: int = 5) -> float:
-    """Best of `repeat` runs, each long enough to measure."""
-    timer = timeit.Timer(call)
-    number = max(1, timer.autorange()[0] // 5)
-    return min(timer.repeat(repeat, number)) / number
 
 
 def main() -> None:
@@ -45,15 +36,7 @@ def main() -> None:
             lambda: 4 + 2 * (cosine(a, d.detach()) + cosine(b, c.detach())),
         ),
     }
-    table = []
-    for name, losses in pairs.items():
-        ours, library = map(with_gradient, losses)
-        torch.testing.assert_close(ours(), library(), rtol=1e-4, atol=1e-6)
-        x, y = seconds(ours), seconds(library)
-        table.append({"what": name, "ours_ms": 1e3 * x, "library_ms": 1e3 * y, "ratio": y / x})
-        print(f"{name:42} ours {1e3 * x:8.2f} ms, library {1e3 * y:8.2f} ms, ratio {y / x:.2f}")
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(table, indent=1) + "\n")
+    compare({name: tuple(map(with_gradient, losses)) for name, losses in pairs.items()}, {}, atol=1e-6)
 
 
 if __name__ == "__main__":
