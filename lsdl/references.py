@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lsdl.checks import VISIBLE_FILE, Case, Entry, NoReference, ReferenceStore
 from lsdl.compare import Packed, compare, pack, unpack
@@ -41,13 +42,17 @@ class Recorder:
         return unpack(self.entries[name].inputs)
 
 
-def record(homework: Homework, key: bytes | None = None) -> dict[str, Entry]:
+def record(homework: Homework, key: bytes | None = None, stored: Mapping[str, Entry] | None = None) -> dict[str, Entry]:
     """The references of a homework: its visible checks, with a key its hidden ones as well.
+
+    Args:
+        stored: references recorded before. An entry whose inputs are drawn as before is computed from the stored ones,
+            because another processor draws random numbers that differ in the last digit.
 
     Raises:
         HomeworkError: cases and checks do not match, or a solution does not pass its own cell.
     """
-    entries = _drawn(homework, key)
+    entries = {name: _settled(entry, (stored or {}).get(name)) for name, entry in _drawn(homework, key).items()}
     namespace = homework.namespace()
     hidden = key is not None
     for name, answer in _answers(homework, homework.unit_cells, namespace, entries, hidden, strict=True).items():
@@ -76,6 +81,8 @@ def record(homework: Homework, key: bytes | None = None) -> dict[str, Entry]:
 def write_references(week: Path, key: bytes | None = None, hidden_file: Path | None = None) -> str:
     """Record the visible references into assets/ of the week, with a key also the hidden ones.
 
+    An entry that did not drift stays as it is stored, so recording again on another processor changes no file.
+
     Args:
         week: the week's folder.
         key: the instructor's key (white space around it does not count).
@@ -88,13 +95,14 @@ def write_references(week: Path, key: bytes | None = None, hidden_file: Path | N
         HomeworkError: cases and checks do not match, or a solution does not pass its own cell.
     """
     homework = Homework(week)
-    entries = record(homework, key)
+    target, hidden_file = homework.week / VISIBLE_FILE, hidden_file or _hidden_file(homework)
+    stored = _stored(target) | (_stored(hidden_file) if key is not None else {})
+    entries = {name: _kept(stored.get(name), entry) for name, entry in record(homework, key, stored).items()}
     hidden = homework.hidden_names
-    target = homework.week / VISIBLE_FILE
     ReferenceStore.write(target, {name: entry for name, entry in entries.items() if name not in hidden})
     text = f"{len(entries.keys() - hidden)} visible checks ({target.stat().st_size / 1000:.0f} kB)"
     if key is not None:
-        target = hidden_file or _hidden_file(homework)
+        target = hidden_file
         ReferenceStore.write(target, {name: entries[name] for name in hidden})
         text += f", {len(hidden)} hidden checks ({target.stat().st_size / 1000:.0f} kB)"
     return text
@@ -108,7 +116,8 @@ def check_references(week: Path, key: bytes | None = None) -> list[str]:
         key: with it the hidden references in gradebook/ are compared, too.
     """
     homework = Homework(week)
-    entries = record(homework, key)
+    stored = _stored(homework.week / VISIBLE_FILE) | (_stored(_hidden_file(homework)) if key is not None else {})
+    entries = record(homework, key, stored)
     hidden = homework.hidden_names
     lines = _drift(homework.week / VISIBLE_FILE, {n: e for n, e in entries.items() if n not in hidden})
     if key is not None:
@@ -131,6 +140,46 @@ def _drift(path: Path, entries: Mapping[str, Entry]) -> list[str]:
     return lines
 
 
+def _stored(path: Path) -> dict[str, Entry]:
+    """The entries of a file of references; none if it is missing."""
+    try:
+        store = ReferenceStore(path)
+    except NoReference:
+        return {}
+    return {name: store.entry(name) for name in store.names}
+
+
+def _settled(drawn: Entry, stored: Entry | None) -> Entry:
+    """The drawn entry, with the stored inputs, labels and target where those are the same draw."""
+    if stored is None:
+        return drawn
+    parts = {part: (getattr(stored, part), getattr(drawn, part)) for part in ("inputs", "labels", "target")}
+    return replace(drawn, **{part: a for part, (a, b) in parts.items() if a is not None and b and _same_draw(a, b)})
+
+
+def _same_draw(a: Packed, b: Packed) -> bool:
+    """Whether two draws differ at most as two processors do: `randn` in its last digits, a rounded picture at a tie."""
+    return a.structure == b.structure and all(map(_same_tensor, a.tensors, b.tensors))
+
+
+def _same_tensor(a: Tensor, b: Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.dtype == torch.uint8:
+        differs = a != b
+        return bool((a.int() - b.int()).abs().max() <= 1 and differs.float().mean() < 1e-4) if differs.any() else True
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    scale = a.double()[a.isfinite()].abs().max() if a.isfinite().any() else torch.tensor(0.0)
+    last_digits = max(1e-5, 2 * torch.finfo(a.dtype).eps) * float(scale)
+    return torch.allclose(a.double(), b.double(), rtol=0, atol=last_digits, equal_nan=True)
+
+
+def _kept(stored: Entry | None, now: Entry) -> Entry:
+    """The stored entry unless it drifted."""
+    return now if stored is None or _entry_drift(stored, now) else stored
+
+
 def _entry_drift(stored: Entry, now: Entry) -> list[str]:
     lines = []
     for part in fields(Entry):
@@ -147,7 +196,8 @@ def _entry_drift(stored: Entry, now: Entry) -> list[str]:
     for (hint, a), (hint_now, b) in zip(stored.mistakes, now.mistakes, strict=False):
         if hint != hint_now:
             lines.append(f"the hint {hint!r} is now {hint_now!r}.")
-        pairs.append((f"fingerprint of {hint!r}", a, b))
+        if text := now.fingerprint_differs(a, b):
+            lines.append(f"fingerprint of {hint!r} drifted: {text}")
     for what, a, b in pairs:
         text = compare(a, b, rtol=now.rtol, atol=now.atol, dtype="exact")
         if text:
