@@ -159,7 +159,9 @@ class Entry:
         if None in differences:
             return None
         hints = [hint for hint, value in self.mistakes if self._compare(value, actual) is None]
-        hints = hints or [hint for hint, value in self.mistakes if self.fingerprint_differs(value, actual) is None]
+        if not hints:
+            near = [(hint, value) for hint, value in self.mistakes if self.fingerprint_differs(value, actual) is None]
+            hints = [hint for hint, value in near if all(self.fingerprint_differs(value, a) for a in self.accepted)]
         return "\n".join([" Or: ".join(dict.fromkeys(hints)), str(differences[0])]) if hints else differences[0]
 
     def fingerprint_differs(self, known: Packed, actual: Packed) -> str | None:

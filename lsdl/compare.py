@@ -367,7 +367,7 @@ def _relation(e_wide: Tensor, a_wide: Tensor, e: Tensor, a: Tensor, rule: _Rule)
         return bool(rule.close(left, right, slack=10).all())  # a relation is a remark, not a verdict
 
     if not a_wide.any():
-        return "Every value is 0." if e.numel() > 1 else ""
+        return f"Every value is {'False' if a.dtype == torch.bool else 0}." if e.numel() > 1 else ""
     if same(a_wide, e_wide):
         return ""  # under so wide a tolerance any relation would fit
     if e.dtype == torch.bool:

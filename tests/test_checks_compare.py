@@ -227,6 +227,7 @@ def function() -> None:
         (torch.zeros(()), torch.zeros(3), "is a reduction such as .mean() or .sum() missing?"),
         (torch.zeros(2, 3), torch.zeros(2, 4), "look at dimension 1."),
         (torch.rand(3), torch.zeros(3, dtype=torch.float64), "Every value is 0."),
+        (torch.tensor([True, False]), torch.tensor([False, False]), "Every value is False."),
         (torch.tensor([1, 2]), torch.tensor([1.0, 2.0]), "expected integers (int64), got floating-point numbers (float32)."),
         (torch.tensor([True, False]), torch.tensor([False, True]), "Every truth value is the opposite"),
         (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.02]).half(), "float16 keeps only about 3 digits"),

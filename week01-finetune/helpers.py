@@ -212,7 +212,7 @@ def plot_id_ood(
 ) -> plt.Axes:
     """One labelled marker a method at (ID accuracy, OOD accuracy), in percent."""
     ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
-    markers = "osD^vP*X"
+    markers = "os^DvP*X"  # the order of the lines in the seminar
     for k, (name, (x, y)) in enumerate(points.items()):
         ax.scatter(x, y, marker=markers[k % len(markers)], color=f"C{k}", s=60, label=name, zorder=3)
     ax.set(xlabel="in-distribution accuracy, %", ylabel=f"accuracy on {ood}, %")

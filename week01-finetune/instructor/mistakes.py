@@ -30,6 +30,11 @@ def head_without_second_norm(clip, class_names, templates):
     return features.view(len(class_names), len(templates), -1).mean(1)
 
 
+def head_without_any_norm(clip, class_names, templates):
+    features = encode(clip, [t.format(n) for n in class_names for t in templates])
+    return features.view(len(class_names), len(templates), -1).mean(1)
+
+
 def head_mixed_up(clip, class_names, templates):
     features = F.normalize(encode(clip, [t.format(n) for n in class_names for t in templates]), dim=-1)
     return F.normalize(features.view(len(templates), len(class_names), -1).mean(0), dim=-1)
@@ -54,6 +59,10 @@ def head_class_by_class(clip, class_names, templates):
 
 def logits_without_norm(image_features, head, log_scale):
     return log_scale.exp() * image_features @ head.T
+
+
+def logits_without_scale(image_features, head, log_scale):
+    return F.normalize(image_features, dim=-1) @ head.T
 
 
 def logits_log_scale(image_features, head, log_scale):
@@ -171,6 +180,39 @@ def step_summed(classifier, images, labels, optimizer):
     return loss.item()
 
 
+def step_without_backward(classifier, images, labels, optimizer):
+    classifier.eval()
+    loss = F.cross_entropy(classifier(images), labels)
+    optimizer.zero_grad()
+    optimizer.step()
+    return loss.item()
+
+
+def step_without_step(classifier, images, labels, optimizer):
+    classifier.eval()
+    loss = F.cross_entropy(classifier(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    return loss.item()
+
+
+def step_on_the_head_only(classifier, images, labels, optimizer):
+    classifier.eval()
+    with torch.no_grad():
+        features = F.normalize(classifier.tower(images), dim=1)
+    loss = F.cross_entropy(classifier.logit_scale * features @ classifier.head.T, labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def step_with_the_loss_after_it(classifier, images, labels, optimizer):
+    step_by_hand(classifier, images, labels, optimizer)
+    with torch.no_grad():
+        return F.cross_entropy(classifier(images), labels).item()
+
+
 def step_returning_graph(classifier, images, labels, optimizer):
     classifier.eval()
     loss = F.cross_entropy(classifier(images), labels)
@@ -228,6 +270,10 @@ def texts_in(
     return random_texts
 
 
+def texts_without_generator(count, length, tokenizer, generator):
+    return texts_in()(count, length, tokenizer, None)
+
+
 def texts_clipped_normal(count, length, tokenizer, generator):
     texts = texts_in()(count, length, tokenizer, generator)
     ids = (torch.randn(count, length, generator=generator) * 1000 + tokenizer.sot_token_id / 2).long()
@@ -261,6 +307,14 @@ def lipsum_without_half(features, features0, text, scale):
 
 def lipsum_summed(features, features0, text, scale):
     return score_change(features, features0, text, scale).square().sum(1).mean() / 2
+
+
+def lipsum_summed_over_pictures(features, features0, text, scale):
+    return score_change(features, features0, text, scale).square().mean(1).sum() / 2
+
+
+def lipsum_scaled_once(features, features0, text, scale):
+    return scale * score_change(features, features0, text, 1.0).square().mean() / 2
 
 
 def lipsum_not_normalised(features, features0, text, scale):
@@ -306,7 +360,7 @@ def lipsum_gradient_into_text(features, features0, text, scale):
 
 
 def lipsum_detached(features, features0, text, scale):
-    return score_change(features.detach(), features0, text, scale).square().mean() / 2 + 0 * features.sum()
+    return score_change(features.detach(), features0, text, scale).square().mean() / 2
 
 
 def lipsum_with_epsilon(features, features0, text, scale):
@@ -329,32 +383,46 @@ def lipsum_step_variant(
     train_mode=False,
     swapped=False,
     only_lipsum=False,
+    only_cross_entropy=False,
     scale_of_classifier=False,
+    log_scale=False,
     accumulate=False,
+    no_step=False,
+    after_step=False,
     weighted=False,
+    total=False,
+    graph=False,
     same_tower=False,
     raw_pixels=False,
     raw_features=False,
+    unscaled_logits=False,
 ):
     """lipsum_step with the mistake (or the right variation) that the argument names."""
 
-    def lipsum_step(classifier, clip, images, labels, texts, optimizer, weight):
-        classifier.train(train_mode)
+    def terms_of(classifier, clip, images, labels, texts):
         with torch.no_grad():
             pretrained = classifier.tower if same_tower else clip.model.visual if raw_pixels else clip.tower
             features0, text = pretrained(images), clip.encode_text(texts)
         features = classifier.tower(images)
-        logits = (
-            classifier.logit_scale * (features if raw_features else F.normalize(features, dim=1)) @ classifier.head.T
-        )
-        scale = classifier.logit_scale if scale_of_classifier else clip.model.logit_scale.exp().item()
-        cross_entropy, lipsum = F.cross_entropy(logits, labels), lipsum_by_einsum(features, features0, text, scale)
+        logits = (features if raw_features else F.normalize(features, dim=1)) @ classifier.head.T
+        scale = clip.model.logit_scale.item() if log_scale else clip.model.logit_scale.exp().item()
+        lipsum = lipsum_by_einsum(features, features0, text, classifier.logit_scale if scale_of_classifier else scale)
+        return F.cross_entropy((1 if unscaled_logits else classifier.logit_scale) * logits, labels), lipsum
+
+    def lipsum_step(classifier, clip, images, labels, texts, optimizer, weight):
+        classifier.train(train_mode)
+        cross_entropy, lipsum = terms_of(classifier, clip, images, labels, texts)
         loss = cross_entropy + (1.0 if ignore_weight else weight) * lipsum
         if not accumulate:
             optimizer.zero_grad()
-        (lipsum if only_lipsum else loss).backward()
-        optimizer.step()
-        terms = cross_entropy.item(), lipsum.item() * (weight if weighted else 1.0)
+        (lipsum if only_lipsum else cross_entropy if only_cross_entropy else loss).backward()
+        if not no_step:
+            optimizer.step()
+        if after_step:
+            cross_entropy, lipsum = terms_of(classifier, clip, images, labels, texts)
+        if graph:
+            return cross_entropy, lipsum
+        terms = (loss if total else cross_entropy).item(), lipsum.item() * (weight if weighted else 1.0)
         return terms[::-1] if swapped else terms
 
     return lipsum_step
@@ -372,6 +440,12 @@ def mix_reversed(zero_shot, fine_tuned, alpha):
 
 def mix_everything(zero_shot, fine_tuned, alpha):
     return {k: ((1 - alpha) * a + alpha * fine_tuned[k]).to(a.dtype) for k, a in zero_shot.items()}
+
+
+def mix_integers_of_zero_shot(zero_shot, fine_tuned, alpha):
+    return {
+        k: (1 - alpha) * a + alpha * fine_tuned[k] if a.is_floating_point() else a.clone() for k, a in zero_shot.items()
+    }
 
 
 def mix_parameters_only(zero_shot, fine_tuned, alpha):
@@ -398,6 +472,12 @@ def mix_in_place(zero_shot, fine_tuned, alpha):
     for k, a in mixed.items():
         mixed[k] = a.mul_(1 - alpha).add_(alpha * fine_tuned[k]) if a.is_floating_point() else fine_tuned[k]
     return mixed
+
+
+def mix_returning_ends(zero_shot, fine_tuned, alpha):
+    if alpha in (0, 1):
+        return dict(fine_tuned if alpha else zero_shot)
+    return mix_with_lerp(zero_shot, fine_tuned, alpha)
 
 
 def mix_sharing_integers(zero_shot, fine_tuned, alpha):
@@ -442,6 +522,25 @@ def wise_into_fine_tuned(zero_shot, fine_tuned, alphas, images):
 
 
 @torch.no_grad()
+def wise_from_the_mixed(zero_shot, fine_tuned, alphas, images):
+    mixed, logits = copy.deepcopy(zero_shot).eval(), []
+    for alpha in alphas:
+        mixed.load_state_dict(mix_with_lerp(mixed.state_dict(), fine_tuned.state_dict(), alpha))
+        logits.append(mixed(images))
+    return torch.stack(logits)
+
+
+@torch.no_grad()
+def wise_parameters_only(zero_shot, fine_tuned, alphas, images):
+    mixed, logits = copy.deepcopy(zero_shot).eval(), []
+    for alpha in alphas:
+        for p, a, b in zip(mixed.parameters(), zero_shot.parameters(), fine_tuned.parameters(), strict=True):
+            p.copy_((1 - alpha) * a + alpha * b)
+        logits.append(mixed(images))
+    return torch.stack(logits)
+
+
+@torch.no_grad()
 def wise_train_mode(zero_shot, fine_tuned, alphas, images):
     mixed, logits = copy.deepcopy(zero_shot).train(), []
     for alpha in alphas:
@@ -482,7 +581,15 @@ def alpha_strict(alphas, id_accuracy, ood_accuracy, tolerance):
 
 
 def alpha_index(alphas, id_accuracy, ood_accuracy, tolerance):
-    return list(alphas).index(alpha_with_tensors(alphas, id_accuracy, ood_accuracy, tolerance))
+    floor = id_accuracy[alphas.index(1)] - tolerance
+    allowed = [(-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i >= floor]
+    return alphas.index(min(allowed)[1])
+
+
+def alpha_within(alphas, id_accuracy, ood_accuracy, tolerance):
+    end = id_accuracy[alphas.index(1)]
+    allowed = [(-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if abs(i - end) <= tolerance]
+    return float(min(allowed)[1])
 
 
 def alpha_with_tensors(alphas, id_accuracy, ood_accuracy, tolerance):
@@ -494,6 +601,22 @@ def alpha_with_tensors(alphas, id_accuracy, ood_accuracy, tolerance):
 
 def ensemble_of_logits(logits0, logits1, alpha):
     return ((1 - alpha) * logits0 + alpha * logits1).log_softmax(-1)
+
+
+def ensemble_of_log_probabilities(logits0, logits1, alpha):
+    return (1 - alpha) * logits0.log_softmax(-1) + alpha * logits1.log_softmax(-1)
+
+
+def ensemble_reversed(logits0, logits1, alpha):
+    return ensemble_logaddexp(logits0, logits1, 1 - alpha)
+
+
+def ensemble_of_raw_exponentials(logits0, logits1, alpha):
+    return torch.logaddexp(logits0 + math.log(1 - alpha), logits1 + math.log(alpha))
+
+
+def ensemble_normalised_late(logits0, logits1, alpha):
+    return ensemble_of_raw_exponentials(logits0, logits1, alpha).log_softmax(-1)
 
 
 def ensemble_log_of_mean(logits0, logits1, alpha):
@@ -525,6 +648,11 @@ def barrier_from_worse_end(alphas, errors):
     return float(max(errors) - max(error[0], error[1]))
 
 
+def barrier_over_reversed_line(alphas, errors):
+    error = dict(zip(alphas, errors, strict=True))
+    return float(max(e - a * error[0] - (1 - a) * error[1] for a, e in error.items()))
+
+
 def barrier_first_and_last(alphas, errors):
     rises = [e - (1 - a) * errors[0] - a * errors[-1] for a, e in zip(alphas, errors, strict=True)]
     return float(max(rises))
@@ -549,12 +677,20 @@ def front_without_equals(points: Tensor) -> Tensor:
     return ~(no_worse & ~torch.eye(len(points), dtype=torch.bool)).any(1)
 
 
+def front_better_in_one(points: Tensor) -> Tensor:
+    return ~(points[None] > points[:, None]).any(2).any(1)
+
+
 def front_dominating_itself(points: Tensor) -> Tensor:
     return ~(points[None] >= points[:, None]).all(2).any(1)
 
 
 def front_lower_is_better(points: Tensor) -> Tensor:
     return ~((points[None] <= points[:, None]).all(2) & (points[None] < points[:, None]).any(2)).any(1)
+
+
+def front_dominating_none(points: Tensor) -> Tensor:
+    return ~((points[None] >= points[:, None]).all(2) & (points[None] > points[:, None]).any(2)).any(0)
 
 
 def front_by_loop(points: Tensor) -> Tensor:
@@ -582,6 +718,11 @@ MISTAKES = [
         HEAD,
     ),
     Mistake(
+        "Neither the text features nor their mean are normalised: give each length 1, take the mean, and normalise that.",
+        {"zero_shot_head": head_without_any_norm},
+        (*HEAD, "zero_shot_predictions_accuracy"),
+    ),
+    Mistake(
         "The rows mix different classes: the texts are ordered class by class, so the shape is (classes, templates, dim).",
         {"zero_shot_head": head_mixed_up},
         (*HEAD, "zero_shot_predictions_accuracy"),
@@ -597,6 +738,11 @@ MISTAKES = [
     Mistake(
         "The image features are not normalised: the logits depend on their lengths.",
         {"zero_shot_logits": logits_without_norm},
+        LOGITS,
+    ),
+    Mistake(
+        "The scale is missing: multiply the cosines by exp(s).",
+        {"zero_shot_logits": logits_without_scale},
         LOGITS,
     ),
     Mistake(
@@ -669,6 +815,26 @@ MISTAKES = [
         {"finetune_step": step_zero_after},
         ("finetune_step_gradients",),
     ),
+    Mistake(
+        "No gradient was computed: call loss.backward() before optimizer.step().",
+        {"finetune_step": step_without_backward},
+        STEP,
+    ),
+    Mistake(
+        "The parameters do not move: call optimizer.step() after backward().",
+        {"finetune_step": step_without_step},
+        ("finetune_step_parameters",),
+    ),
+    Mistake(
+        "Only the head gets gradients: the tower is trained, too, so it must not run under no_grad.",
+        {"finetune_step": step_on_the_head_only},
+        STEP,
+    ),
+    Mistake(
+        "The loss is the one after the step: return the one from before it.",
+        {"finetune_step": step_with_the_loss_after_it},
+        ("finetune_step_parameters",),
+    ),
     Mistake("The loss is summed over the batch: take the mean.", {"finetune_step": step_summed}, STEP),
     Mistake(
         "The loss is returned with its graph: a list of such losses keeps every batch in memory. Return loss.item().",
@@ -688,6 +854,11 @@ MISTAKES = [
     Mistake(
         "The rest is filled with end tokens: fill it with zeros.",
         {"random_texts": texts_in(pad=True)},
+        ("random_texts_format",),
+    ),
+    Mistake(
+        "The tokens are drawn without the generator that is passed: give it to torch.randint.",
+        {"random_texts": texts_without_generator},
         ("random_texts_format",),
     ),
     Mistake(
@@ -734,6 +905,16 @@ MISTAKES = [
         "The factor 1/2 is missing: R averages half of the squared change.", {"lipsum_loss": lipsum_without_half}, LOSS
     ),
     Mistake("The squares are summed over the texts: divide by M.", {"lipsum_loss": lipsum_summed}, LOSS),
+    Mistake(
+        "The squares are summed over the pictures: divide by the size of the batch.",
+        {"lipsum_loss": lipsum_summed_over_pictures},
+        LOSS,
+    ),
+    Mistake(
+        "The scale multiplies R once: it belongs to the scores, so R gets its square.",
+        {"lipsum_loss": lipsum_scaled_once},
+        LOSS,
+    ),
     Mistake(
         "The features are not normalised: features, features0 and text all have to be of length 1.",
         {"lipsum_loss": lipsum_not_normalised},
@@ -801,6 +982,21 @@ MISTAKES = [
         ("lipsum_step_value",),
     ),
     Mistake(
+        "Only the cross-entropy is minimised: the loss is cross-entropy + weight * R.",
+        {"lipsum_step": lipsum_step_variant(only_cross_entropy=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The parameters do not move: call optimizer.step() after backward().",
+        {"lipsum_step": lipsum_step_variant(no_step=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The terms are those after the step: return the ones from before it.",
+        {"lipsum_step": lipsum_step_variant(after_step=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
         "Gradients of the step before are still in .grad: call optimizer.zero_grad() before backward().",
         {"lipsum_step": lipsum_step_variant(accumulate=True)},
         ("lipsum_step_value",),
@@ -808,6 +1004,21 @@ MISTAKES = [
     Mistake(
         "R is returned times its weight: return R itself.",
         {"lipsum_step": lipsum_step_variant(weighted=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The terms are returned with their graph: a list of such terms keeps every batch in memory. Return .item() of each.",
+        {"lipsum_step": lipsum_step_variant(graph=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The first term is the whole loss: return the cross-entropy alone.",
+        {"lipsum_step": lipsum_step_variant(total=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
+        "The scale in R is the stored logarithm: lipsum_loss gets its exp.",
+        {"lipsum_step": lipsum_step_variant(log_scale=True)},
         ("lipsum_step_value",),
     ),
     Mistake(
@@ -826,6 +1037,11 @@ MISTAKES = [
         ("lipsum_step_value",),
     ),
     Mistake(
+        "The scale is missing in the logits: Classifier.forward multiplies by logit_scale.",
+        {"lipsum_step": lipsum_step_variant(unscaled_logits=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
         "alpha and 1 - alpha are exchanged: alpha = 0 is the zero-shot model.",
         {"interpolate_weights": mix_reversed},
         ("interpolate_weights_value", "interpolate_weights_ends", "wise_ft_logits_value"),
@@ -833,6 +1049,11 @@ MISTAKES = [
     Mistake(
         "Integer entries are mixed, too: take num_batches_tracked from fine_tuned.",
         {"interpolate_weights": mix_everything},
+        ("interpolate_weights_value",),
+    ),
+    Mistake(
+        "Integer entries come from zero_shot: take num_batches_tracked from fine_tuned.",
+        {"interpolate_weights": mix_integers_of_zero_shot},
         ("interpolate_weights_value",),
     ),
     Mistake(
@@ -856,6 +1077,11 @@ MISTAKES = [
         ("interpolate_weights_ends", "wise_ft_logits_value"),
     ),
     Mistake(
+        "At alpha = 0 or 1 the result holds the tensors of that end themselves: changing it changes the input. Clone them.",
+        {"interpolate_weights": mix_returning_ends},
+        ("interpolate_weights_ends",),
+    ),
+    Mistake(
         "The other entries are those of fine_tuned themselves: changing the result changes the input. Clone them.",
         {"interpolate_weights": mix_sharing_integers},
         ("interpolate_weights_ends",),
@@ -873,6 +1099,16 @@ MISTAKES = [
     Mistake(
         "The mixed weights are loaded into the fine-tuned model itself, so the next alpha mixes with them: load into a copy.",
         {"wise_ft_logits": wise_into_fine_tuned},
+        ("wise_ft_logits_value",),
+    ),
+    Mistake(
+        "Each alpha mixes with the weights mixed before: take the state dict of zero_shot itself every time.",
+        {"wise_ft_logits": wise_from_the_mixed},
+        ("wise_ft_logits_value",),
+    ),
+    Mistake(
+        "Only the parameters are mixed: the running statistics of BatchNorm belong to the weights. Mix whole state dicts.",
+        {"wise_ft_logits": wise_parameters_only},
         ("wise_ft_logits_value",),
     ),
     Mistake(
@@ -896,6 +1132,11 @@ MISTAKES = [
         ("choose_alpha_value",),
     ),
     Mistake(
+        "An alpha with a higher ID accuracy than alpha = 1 is left out: only a loss is limited.",
+        {"choose_alpha": alpha_within},
+        ("choose_alpha_value",),
+    ),
+    Mistake(
         "The last entry is taken for alpha = 1: the alphas come in any order.",
         {"choose_alpha": alpha_from_last_entry},
         ("choose_alpha_value",),
@@ -909,6 +1150,26 @@ MISTAKES = [
     Mistake(
         "The logits are averaged: that is another ensemble (a geometric mean). Average the probabilities.",
         {"output_ensemble": ensemble_of_logits},
+        ("output_ensemble_value",),
+    ),
+    Mistake(
+        "The logarithms of the probabilities are averaged: average the probabilities.",
+        {"output_ensemble": ensemble_of_log_probabilities},
+        ("output_ensemble_value",),
+    ),
+    Mistake(
+        "alpha and 1 - alpha are exchanged: alpha is the weight of logits1.",
+        {"output_ensemble": ensemble_reversed},
+        ("output_ensemble_value",),
+    ),
+    Mistake(
+        "exp of a logit is no probability yet: take log_softmax of logits0 and of logits1 first.",
+        {"output_ensemble": ensemble_of_raw_exponentials},
+        ("output_ensemble_value",),
+    ),
+    Mistake(
+        "The softmax comes after the mean: each classifier has probabilities of its own, so take log_softmax of both first.",
+        {"output_ensemble": ensemble_normalised_late},
         ("output_ensemble_value",),
     ),
     Mistake(
@@ -937,6 +1198,11 @@ MISTAKES = [
         ("barrier_height_value",),
     ),
     Mistake(
+        "The line runs the wrong way: at alpha = 0 it is e(0), at alpha = 1 it is e(1).",
+        {"barrier_height": barrier_over_reversed_line},
+        ("barrier_height_value",),
+    ),
+    Mistake(
         "The first and the last entry are taken for the ends: the alphas come in any order.",
         {"barrier_height": barrier_first_and_last},
         ("barrier_height_value",),
@@ -952,6 +1218,11 @@ MISTAKES = [
         ("pareto_front_value",),
     ),
     Mistake(
+        "A point that is better in one column and worse in the other does not dominate.",
+        {"pareto_front": front_better_in_one},
+        ("pareto_front_value",),
+    ),
+    Mistake(
         "Equal points do not dominate each other.", {"pareto_front": front_without_equals}, ("pareto_front_value",)
     ),
     Mistake(
@@ -960,6 +1231,11 @@ MISTAKES = [
         ("pareto_front_value",),
     ),
     Mistake("Higher accuracy is better.", {"pareto_front": front_lower_is_better}, ("pareto_front_value",)),
+    Mistake(
+        "True are the points that dominate no other: they have to be those that no other dominates. Exchange the two dimensions.",
+        {"pareto_front": front_dominating_none},
+        ("pareto_front_value",),
+    ),
 ]
 
 ALTERNATIVES = [
