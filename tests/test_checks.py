@@ -290,3 +290,17 @@ def test_students_kernels_load_little() -> None:
     code = "import sys, lsdl.checks; print(*[m for m in ('nbgrader', 'papermill', 'typer', 'pydantic', 'rich', 'nbformat') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_mistake_is_known_by_its_value_ten_times_as_widely() -> None:
+    """Another processor rounds otherwise, and a mistake may blow that up; it must still differ from a right answer."""
+    entry = Entry(
+        accepted=(pack(torch.tensor(1.0)),),
+        mistakes=(("Far.", pack(torch.tensor(2.0))), ("Near.", pack(torch.tensor(1.005)))),
+        rtol=1e-3,
+        atol=0.0,
+    )
+    assert entry.explain(pack(torch.tensor(2.01))).startswith("Far.\n")
+    assert "Far" not in entry.explain(pack(torch.tensor(2.03)))
+    assert entry.explain(pack(torch.tensor(1.005))).startswith("Near.\n")
+    assert "Near" not in entry.explain(pack(torch.tensor(1.009)))  # so near 1 it may be anything
