@@ -101,9 +101,7 @@ def causal_probabilities(scores: Tensor, bias: Tensor) -> Tensor:
     return (scores + bias).masked_fill(~visible, float("-inf")).softmax(-1)
 
 
-def feed(
-    step: Callable, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, sizes: Sequence[int]
-) -> tuple[Tensor, list[Tensor]]:
+def feed(step: Callable, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, sizes: Sequence[int]) -> dict[str, Tensor]:
     """Run `out, cache = step(q, k, v, valid, cache)` over successive chunks of the tokens.
 
     Args:
@@ -111,14 +109,25 @@ def feed(
         sizes: lengths of the chunks, which add up to `length`.
 
     Returns:
-        All outputs (batch, heads, length, head_dim), and what the cache holds at the end.
+        All outputs, "out" (batch, heads, length, head_dim), and what the cache holds at the end: "keys", "values", "valid".
+
+    Raises:
+        ValueError: `step` failed, and its cache has another number of heads than k.
     """
     outputs, cache = [], None
     parts = zip(q.split(sizes, 2), k.split(sizes, 2), v.split(sizes, 2), valid.split(sizes, 1), strict=True)
     for part in parts:
-        out, cache = step(*part, cache)
+        try:
+            out, cache = step(*part, cache)
+        except RuntimeError as error:
+            if cache is not None and cache[0].shape[1] != k.shape[1]:
+                heads = f"The cache has {cache[0].shape[1]} heads and the new keys {k.shape[1]}"
+                raise ValueError(
+                    f"{heads}: keep keys and values as they came, repeat them for the scores only."
+                ) from error
+            raise
         outputs.append(out)
-    return torch.cat(outputs, 2), list(cache)
+    return {"out": torch.cat(outputs, 2)} | dict(zip(("keys", "values", "valid"), cache, strict=True))
 
 
 def start(q: Tensor, v: Tensor) -> State:
@@ -129,10 +138,23 @@ def start(q: Tensor, v: Tensor) -> State:
 
 def finish(state: State) -> tuple[Tensor, Tensor]:
     """Output acc / ell (0 where no key was visible) and log-sum-exp m + log ell (-inf there) of a state of `flash_tile`."""
-    acc, m, ell = state
+    acc, m, ell = state[:3]
     nothing = ell == 0
     out = (acc / ell.masked_fill(nothing, 1.0)[..., None]).masked_fill(nothing[..., None], 0.0)
     return out, (m + ell.log()).masked_fill(nothing, float("-inf"))
+
+
+def plain_tile(state: tuple[Tensor, ...], q: Tensor, k: Tensor, v: Tensor, visible: Tensor, scale: float) -> tuple:
+    """Stands in for `flash_tile`, same arguments; it keeps all scores and values so far, which tiles are there to avoid.
+
+    Returns:
+        A state for `finish` (the finished output, the log-sum-exp, 1 or 0), followed by what it keeps.
+    """
+    scores = (q @ k.mT * scale).masked_fill(~visible, float("-inf"))
+    if len(state) > 3:
+        scores, v = torch.cat((state[3], scores), -1), torch.cat((state[4], v), -2)
+    lse = scores.logsumexp(-1)
+    return scores.softmax(-1).nan_to_num() @ v, lse, lse.isfinite().to(lse), scores, v
 
 
 class _Largest(TorchDispatchMode):
@@ -172,6 +194,15 @@ def _wait() -> None:
 
 
 # Plots
+
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#000000",
+    "#D55E00",
+    "#56B4E9",
+)  # Okabe and Ito's, for the colour-blind, too
 
 
 def draw_blocks() -> Figure:
@@ -230,8 +261,8 @@ def plot_by_position(rows: Sequence[Mapping[str, Any]], length: int) -> Figure:
         excess = (found["same"] - found["window"])[:, : places // 2 * 2].reshape(len(found["same"]), -1, 2).mean(2)
         for ax, values, first in ((axes[0], found["full"], 0), (axes[1], excess, length)):
             at = first + (np.arange(values.shape[1]) + 0.5) * (4 * length - first) / values.shape[1]
-            ax.plot(at, values.mean(0), "-" if k < 3 else "--", color=f"C{k % 6}", label=name)
-            ax.fill_between(at, values.min(0), values.max(0), color=f"C{k % 6}", alpha=0.15, linewidth=0)
+            ax.plot(at, values.mean(0), "-" if k < 3 else "--", color=COLOURS[k % len(COLOURS)], label=name)
+            ax.fill_between(at, values.min(0), values.max(0), color=COLOURS[k % len(COLOURS)], alpha=0.15, linewidth=0)
     axes[0].axvline(length, color="k", linewidth=0.8)
     axes[0].set(xlabel="position, tokens (line: training length)", ylabel="loss, nats a token")
     axes[1].axhline(0, color="k", linewidth=0.8)

@@ -177,3 +177,14 @@ def test_half_precision_changes_little(model: LlamaForCausalLM) -> None:
     ids = helpers.load_tokens("val")[None, :128]
     with torch.no_grad():
         torch.testing.assert_close(half(ids).logits.float(), model(ids).logits, atol=0.05, rtol=0)
+
+
+def test_the_tables_are_complete() -> None:
+    """Every part of the seminar's tables has every variant with three seeds."""
+    tables = json.loads((WEEK / "assets" / "tables.json").read_text(encoding="utf-8"))
+    assert set(tables) == {*train.PARTS, "about"} and set(tables["about"]) == set(train.PARTS)
+    for part in train.PARTS:
+        seeds: dict[tuple, list[int]] = {}
+        for row in tables[part]:
+            seeds.setdefault((row["name"], row.get("lr"), row.get("warmup")), []).append(row["seed"])
+        assert all(found == list(range(train.SEEDS)) for found in seeds.values()), part

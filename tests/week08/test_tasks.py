@@ -145,16 +145,26 @@ def test_hidden_width_is_that_of_llama(task: Namespace, dim: int, hidden: int) -
 @pytest.mark.parametrize("sizes", [(7,), (4, 3), (1,) * 7, (2, 1, 4)])
 def test_gqa_equals_sdpa_for_any_chunks(task: Namespace, kv_heads: int, sizes: tuple[int, ...]) -> None:
     q, k, v = normal(2, 6, 7, 8), normal(2, kv_heads, 7, 8, seed=1), normal(2, kv_heads, 7, 8, seed=2)
-    out, cache = task["feed"](task["gqa"], q, k, v, torch.ones(2, 7, dtype=torch.bool), sizes)
+    fed = task["feed"](task["gqa"], q, k, v, torch.ones(2, 7, dtype=torch.bool), sizes)
     theirs = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-    torch.testing.assert_close(out, theirs)
-    assert torch.equal(cache[0], k) and torch.equal(cache[1], v)
+    torch.testing.assert_close(fed["out"], theirs)
+    assert torch.equal(fed["keys"], k) and torch.equal(fed["values"], v)
+
+
+def test_a_cache_of_all_heads_is_named(task: Namespace) -> None:
+    def gqa(q, k, v, valid, cache=None):
+        k = k if cache is None else torch.cat((cache[0], k), 2)
+        return q, (k.repeat_interleave(2, 1), v, valid)
+
+    q, k = normal(1, 4, 3, 8), normal(1, 2, 3, 8, seed=1)
+    with pytest.raises(ValueError, match="4 heads and the new keys 2"):
+        task["feed"](gqa, q, k, k, torch.ones(1, 3, dtype=torch.bool), (2, 1))
 
 
 def test_gqa_with_padding_equals_each_sequence_alone(task: Namespace) -> None:
     q, k, v = normal(2, 4, 7, 8), normal(2, 2, 7, 8, seed=1), normal(2, 2, 7, 8, seed=2)
     valid = torch.tensor([[0, 0, 1, 1, 1, 1, 1], [1, 1, 1, 0, 1, 1, 0]]).bool()
-    out, _ = task["feed"](task["gqa"], q, k, v, valid, (3, 2, 2))
+    out = task["feed"](task["gqa"], q, k, v, valid, (3, 2, 2))["out"]
     for i, rows in enumerate(valid):
         alone = (t[i : i + 1, :, rows] for t in (q, k, v))
         theirs = F.scaled_dot_product_attention(*alone, is_causal=True, enable_gqa=True)
@@ -175,6 +185,13 @@ def test_flash_attention_equals_sdpa(
     if causal:
         scores = scores.masked_fill(~torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries), -torch.inf)
     torch.testing.assert_close(lse, scores.logsumexp(-1))
+
+
+def test_the_plain_tile_gives_what_tiles_give(task: Namespace, helpers: ModuleType) -> None:
+    q, k, v = normal(2, 3, 7, 8), normal(2, 3, 11, 8, seed=1), normal(2, 3, 11, 8, seed=2)
+    for causal in (False, True):
+        plain = task["flash_attention"](q, k, v, causal, 3, 4, helpers.plain_tile)
+        torch.testing.assert_close(plain, task["flash_attention"](q, k, v, causal, 3, 4))
 
 
 def test_flash_attention_rows_without_keys(task: Namespace) -> None:

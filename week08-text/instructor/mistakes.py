@@ -66,6 +66,7 @@ def norm_gradient(
     sum_rows: bool = True,
     raw_x: bool = False,
     squared_root: bool = True,
+    sign: int = 1,
 ) -> Callable:
     @torch.inference_mode()
     def rms_norm_backward(grad_y, x, weight, eps=1e-6):
@@ -75,6 +76,7 @@ def norm_gradient(
         g = grad_y * weight
         along = (g if weight_in_correction else grad_y) * normed
         along = along.mean(-1, keepdim=True) if mean else along.sum(-1, keepdim=True)
+        along = sign * along
         grad_x = r * (g - normed * along) if squared_root else g * r - normed * along
         return (grad_x if through_root else g * r), grad_weight.sum((0, 1)) if sum_rows else grad_weight
 
@@ -105,6 +107,7 @@ def rope_variant(
     position_type: str | None = None,
     keep_float32: bool = False,
     half_precision_angles: bool = False,
+    half_precision_theta: bool = False,
 ) -> Callable:
     def apply_rope(x, positions, base=10000.0, interleaved=False):
         half = x.shape[-1] // 2
@@ -112,6 +115,7 @@ def rope_variant(
         positions = torch.arange(x.shape[2]) if from_zero else positions
         positions = positions[0] if first_sequence and positions.ndim == 2 else positions
         positions = positions.to(x.dtype if position_type == "x" else torch.float32) + from_one
+        theta = theta.to(x.dtype).float() if half_precision_theta else theta
         angles = positions[..., None].float() * theta
         if half_precision_angles:
             angles = angles.to(x.dtype).float()
@@ -238,6 +242,10 @@ def bias_top_left(slopes, queries, keys):
     return -slopes[:, None, None] * (torch.arange(queries)[:, None] - torch.arange(keys)).abs()
 
 
+def bias_clamped(slopes, queries, keys):
+    return -slopes[:, None, None] * (torch.arange(queries)[:, None] - torch.arange(keys)).clamp(min=0)
+
+
 def bias_for_distance(slopes, queries, keys):
     return slopes[:, None, None] * (torch.arange(keys - queries, keys)[:, None] - torch.arange(keys))
 
@@ -255,13 +263,19 @@ def bias_by_key(slopes, queries, keys):
 
 
 def glu(
-    activation: Callable = F.silu, exchanged: bool = False, product: bool = True, alternate: bool = False
+    activation: Callable = F.silu,
+    exchanged: bool = False,
+    product: bool = True,
+    alternate: bool = False,
+    outside: bool = False,
 ) -> Callable:
     def swiglu(x, gate_up, down):
         both = F.linear(x, gate_up)
         gate, up = (both[..., 0::2], both[..., 1::2]) if alternate else both.chunk(2, -1)
         if exchanged:
             gate, up = up, gate
+        if outside:
+            return F.linear(activation(gate * up), down)
         return F.linear(activation(gate) * up if product else activation(gate) + up, down)
 
     return swiglu
@@ -347,9 +361,12 @@ def gqa_variant(
     infinite: bool = False,
     keep_padding_rows: bool = False,
     additive: float | None = None,
+    in_place: bool = False,
 ) -> Callable:
     def gqa(q, k, v, valid, cache=None):
         new_valid, new_kv = valid, (k, v)
+        if in_place:
+            return gqa_variant()(q.mul_(q.shape[-1] ** -0.5) * q.shape[-1] ** 0.5, k, v, valid, cache)
         group = q.shape[1] // (k.shape[1] if k.shape[1] < q.shape[1] or not expanded_cache else q.shape[1])
         if expanded_cache:
             k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
@@ -407,6 +424,7 @@ def tile_variant(
     zero_fill: bool = False,
     masked: bool = True,
     divided: bool = False,
+    inverse: bool = False,
 ) -> Callable:
     def flash_tile(state, q, k, v, visible, scale):
         acc, m, ell = state
@@ -420,6 +438,8 @@ def tile_variant(
             highest = torch.zeros_like(m)
         unit = highest.masked_fill(highest == NOTHING, 0.0) if guard else highest
         old, new = torch.exp(m - unit), torch.exp(scores - unit[..., None])
+        if inverse:
+            old = torch.where(m == NOTHING, 0.0, torch.exp(unit - m))
         acc = acc * (old[..., None] if rescale_acc else 1.0) + new @ v
         ell = ell * (old if rescale_l else 1.0) + new.sum(-1)
         return (acc / ell[..., None] if divided else acc), highest, ell
@@ -484,11 +504,13 @@ def merge_by_softmax(out_a, lse_a, out_b, lse_b):
     return out_a * share[..., :1] + out_b * share[..., 1:], torch.logsumexp(both, -1)
 
 
-def scores_of(q: Tensor, k: Tensor, causal: bool, top_left: bool = False) -> Tensor:
+def scores_of(q: Tensor, k: Tensor, causal: bool, top_left: bool = False, strict: bool = False) -> Tensor:
     queries, keys = q.shape[-2], k.shape[-2]
     scores = q @ k.mT * q.shape[-1] ** -0.5
     visible = torch.ones(queries, keys, dtype=torch.bool)
-    return scores.masked_fill(~visible.tril(0 if top_left else keys - queries), NOTHING) if causal else scores
+    return (
+        scores.masked_fill(~visible.tril((0 if top_left else keys - queries) - strict), NOTHING) if causal else scores
+    )
 
 
 def finished(scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -497,30 +519,34 @@ def finished(scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return weights @ v, lse
 
 
-def attention_top_left(q, k, v, causal=False, tile_q=64, tile_k=64):
+def attention_top_left(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
     return finished(scores_of(q, k, causal, top_left=True), v)
 
 
-def attention_unscaled(q, k, v, causal=False, tile_q=64, tile_k=64):
+def attention_strict(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
+    return finished(scores_of(q, k, causal, strict=True), v)
+
+
+def attention_unscaled(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
     return finished(scores_of(q * q.shape[-1] ** 0.5, k, causal), v)
 
 
-def attention_without_mask(q, k, v, causal=False, tile_q=64, tile_k=64):
+def attention_without_mask(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
     return finished(scores_of(q, k, False), v)
 
 
-def attention_drops_last_tiles(q, k, v, causal=False, tile_q=64, tile_k=64):
+def attention_drops_last_tiles(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
     keys = k.shape[2] // tile_k * tile_k
     return finished(scores_of(q, k, causal)[..., :keys], v[:, :, :keys])
 
 
-def attention_maximum(q, k, v, causal=False, tile_q=64, tile_k=64):
+def attention_maximum(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
     scores = scores_of(q, k, causal)
     return finished(scores, v)[0], scores.amax(-1)
 
 
 def attention_whole(fill: float) -> Callable:
-    def flash_attention(q, k, v, causal=False, tile_q=64, tile_k=64):
+    def flash_attention(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
         scores = scores_of(q, k, causal)
         scores = scores.masked_fill(scores == NOTHING, fill)
         return scores.softmax(-1) @ v, torch.logsumexp(scores, -1)
@@ -528,7 +554,7 @@ def attention_whole(fill: float) -> Callable:
     return flash_attention
 
 
-def attention_all_at_once(q, k, v, causal=False, tile_q=64, tile_k=64):
+def attention_all_at_once(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
     """All queries at once, key tiles merged: tile_q may be ignored, the values are the same."""
     queries, keys = q.shape[2], k.shape[2]
     state = start(q, v)
@@ -564,6 +590,12 @@ def route_variant(
     return route
 
 
+def route_by_topk(logits, noise, k):
+    noisy = logits + noise
+    experts = noisy.topk(k, -1).indices
+    return noisy.gather(1, experts).softmax(-1), experts
+
+
 def route_by_loop(logits, noise, k):
     noisy, chosen = (logits + noise).clone(), []
     for _ in range(k):
@@ -577,14 +609,19 @@ def route_by_loop(logits, noise, k):
 
 
 def keep_variant(
-    capacity: Callable[[float], int] = math.ceil, per_token: bool = False, without_k: bool = False, last: bool = False
+    capacity: Callable[[float], int] = math.ceil,
+    per_token: bool = False,
+    without_k: bool = False,
+    last: bool = False,
+    last_tokens: bool = False,
+    one_less: bool = False,
 ) -> Callable:
     def kept_assignments(experts, num_experts, factor):
         tokens, k = experts.shape
-        room = capacity(factor * (1 if without_k else k) * tokens / num_experts)
+        room = capacity(factor * (1 if without_k else k) * tokens / num_experts) - one_less
         queue = [(t, j) for t in range(tokens) for j in range(k)]
         if not per_token:
-            queue = sorted(queue, key=lambda place: place[1])
+            queue = sorted(queue[::-1] if last_tokens else queue, key=lambda place: place[1])
         used, kept = [0] * num_experts, torch.zeros(tokens, k, dtype=torch.bool)
         for t, j in reversed(queue) if last else queue:
             e = int(experts[t, j])
@@ -646,12 +683,13 @@ def switch_variant(
     times_experts: bool = True,
     of_logits: bool = False,
     detached: bool = False,
+    summed: bool = False,
 ) -> Callable:
     def switch_loss(logits, experts):
         used = experts[:, :1] if first_only else (logits.topk(experts.shape[1]).indices if of_logits else experts)
         counts = torch.bincount(used.flatten(), minlength=logits.shape[1])
         share = counts / (len(experts) if by_tokens else used.numel())
-        mean = logits.softmax(-1).mean(0)
+        mean = logits.softmax(-1).sum(0) if summed else logits.softmax(-1).mean(0)
         loss = (share * (mean.detach() if detached else mean)).sum()
         return logits.shape[1] * loss if times_experts else loss
 
@@ -680,6 +718,7 @@ def relative_direct(
     keep_future: bool = False,
     zero_far: bool = False,
     first_rows: bool = False,
+    top_left_mask: bool = False,
 ) -> Callable:
     """The vectors of all pairs are gathered, as Shaw et al. write it."""
 
@@ -692,6 +731,8 @@ def relative_direct(
             row = row.clamp(0, rows - 1)
         inside = (row >= 0) & (row < rows)
         scores = torch.einsum("...qd,qkd->...qk", q, embeddings[row.clamp(0, rows - 1)]) * inside
+        if top_left_mask:
+            return scores.tril()
         return scores if keep_future else scores.masked_fill(distance < 0, 0.0)
 
     return relative_scores
@@ -715,7 +756,7 @@ NORM = ("rms_norm_value", "rms_norm_bfloat16")
 ROPE = ("rope_value", "rope_positions", "rope_bfloat16")
 GQA = ("gqa_uncached", "gqa_chunks", "gqa_padding", "gqa_mqa_and_mha")
 FLASH = ("flash_attention_value", "flash_attention_bottom_right")
-TILE = ("flash_tile_value", "flash_tile_extreme", *FLASH)
+TILE = ("flash_tile_value", "flash_tile_extreme")
 SLOPES = ("alibi_slopes_powers", "alibi_slopes_others")
 RELATIVE = ("relative_scores_value", "relative_scores_cached")
 
@@ -754,6 +795,11 @@ MISTAKES = [
         "The result stays in float32: cast it to the type of x, else the rest of the model runs in float32.",
         {"rms_norm": norm_returns_float32},
         ("rms_norm_bfloat16",),
+    ),
+    Mistake(
+        "The second term of grad_x has the wrong sign: r falls when x_j^2 grows, so it is subtracted.",
+        {"rms_norm_backward": norm_gradient(sign=-1)},
+        ("rms_norm_gradient",),
     ),
     Mistake(
         "r is taken for a constant: it depends on every x_j of the row, which gives a second term along x-hat.",
@@ -836,6 +882,13 @@ MISTAKES = [
         ("rope_bfloat16",),
     ),
     Mistake(
+        "Positions and theta are in the type of x: bfloat16 has no odd number over 256, and theta is off by up to 0.4 %. Compute angles in float32.",
+        {
+            "apply_rope": rope_variant(position_type="x", half_precision_theta=True, half_precision_angles=True),
+        },
+        ("rope_bfloat16",),
+    ),
+    Mistake(
         "The result stays in float32: return the type of x.",
         {"apply_rope": rope_variant(keep_float32=True)},
         ("rope_bfloat16",),
@@ -896,6 +949,11 @@ MISTAKES = [
         ("alibi_bias_cached",),
     ),
     Mistake(
+        "The queries are taken for the first positions, so that most distances become 0: with a cache they are the last ones, p = i + keys - queries.",
+        {"alibi_bias": bias_clamped},
+        ("alibi_bias_cached",),
+    ),
+    Mistake(
         "Distant keys are favoured: the bias of a distance is negative.",
         {"alibi_bias": bias_for_distance},
         ("alibi_bias_cached",),
@@ -916,6 +974,9 @@ MISTAKES = [
         ("swiglu_value",),
     ),
     Mistake("The gate goes through GELU, which is GEGLU: take silu.", {"swiglu": glu(F.gelu)}, ("swiglu_value",)),
+    Mistake(
+        "silu is taken of the product: only the gate goes through it.", {"swiglu": glu(outside=True)}, ("swiglu_value",)
+    ),
     Mistake("Gate and up are added: multiply them.", {"swiglu": glu(product=False)}, ("swiglu_value",)),
     Mistake(
         "Gate and up rows are read alternately: in one shard all gate rows come before all up rows.",
@@ -1021,6 +1082,11 @@ MISTAKES = [
         GQA,
     ),
     Mistake(
+        "q is changed in place, and the caller still needs it: make a new tensor.",
+        {"gqa": gqa_variant(in_place=True)},
+        ("gqa_uncached",),
+    ),
+    Mistake(
         "acc keeps its old unit: when the maximum rises from m to m', multiply it by exp(m - m').",
         {"flash_tile": tile_variant(rescale_acc=False)},
         TILE,
@@ -1028,6 +1094,16 @@ MISTAKES = [
     Mistake(
         "ell keeps its old unit: when the maximum rises from m to m', multiply it by exp(m - m').",
         {"flash_tile": tile_variant(rescale_l=False)},
+        TILE,
+    ),
+    Mistake(
+        "acc and ell keep their old unit: when the maximum rises from m to m', multiply both by exp(m - m').",
+        {"flash_tile": tile_variant(rescale_acc=False, rescale_l=False)},
+        TILE,
+    ),
+    Mistake(
+        "The old sums are multiplied by exp(m' - m): the new unit is larger, so they become smaller, by exp(m - m').",
+        {"flash_tile": tile_variant(inverse=True)},
         TILE,
     ),
     Mistake(
@@ -1049,7 +1125,7 @@ MISTAKES = [
     Mistake(
         "m is the maximum of this tile only: a smaller one than before makes exp(m_old - m) overflow. Take the larger of the two.",
         {"flash_tile": tile_variant(running=False)},
-        ("flash_tile_extreme", *FLASH),
+        ("flash_tile_extreme",),
     ),
     Mistake(
         "The exponentials are taken of the scores themselves: exp(1e4) is inf. Subtract the running maximum.",
@@ -1059,12 +1135,12 @@ MISTAKES = [
     Mistake(
         "(-inf) - (-inf) is NaN: a query that has seen no key yet and sees none in this tile needs a finite number to subtract.",
         {"flash_tile": tile_variant(guard=False)},
-        ("flash_tile_extreme", "flash_attention_bottom_right"),
+        ("flash_tile_extreme",),
     ),
     Mistake(
         "Masked scores are a large negative number: where no key is visible they are the maximum themselves, and exp(0) = 1 counts them. Use -inf.",
         {"flash_tile": tile_variant(fill=-1e9)},
-        ("flash_tile_extreme", "flash_attention_bottom_right"),
+        ("flash_tile_extreme",),
     ),
     Mistake(
         "The outputs are averaged: each part counts by its share of the weight, exp(lse_part - lse_total).",
@@ -1098,6 +1174,11 @@ MISTAKES = [
         ("flash_attention_bottom_right",),
     ),
     Mistake("The scores are not divided by the root of dim.", {"flash_attention": attention_unscaled}, FLASH),
+    Mistake(
+        "A query does not see its own key: j = i + keys - queries is visible, too.",
+        {"flash_attention": attention_strict},
+        FLASH,
+    ),
     Mistake("`causal` is ignored.", {"flash_attention": attention_without_mask}, FLASH),
     Mistake(
         "The last, shorter tile of keys is left out: let the range run to the end and cut the last tile short.",
@@ -1136,6 +1217,11 @@ MISTAKES = [
         ("moe_route",),
     ),
     Mistake(
+        "torch.topk promises no order among equal numbers: sort stably, then the lower index comes first.",
+        {"route": route_by_topk},
+        ("moe_route",),
+    ),
+    Mistake(
         "The experts are in the order of their indices: the best one comes first.",
         {"route": route_variant(ascending=True)},
         ("moe_route",),
@@ -1158,6 +1244,16 @@ MISTAKES = [
     Mistake(
         "The last in the queue are kept and the first dropped.",
         {"kept_assignments": keep_variant(last=True)},
+        ("moe_capacity",),
+    ),
+    Mistake(
+        "Within the first (second) choices the last tokens are kept: they queue in token order.",
+        {"kept_assignments": keep_variant(last_tokens=True)},
+        ("moe_capacity",),
+    ),
+    Mistake(
+        "One assignment too few is kept: the place in the queue, counted from 1, may be C itself.",
+        {"kept_assignments": keep_variant(one_less=True)},
         ("moe_capacity",),
     ),
     Mistake(
@@ -1226,6 +1322,11 @@ MISTAKES = [
         ("moe_switch",),
     ),
     Mistake(
+        "P is summed over the tokens: it is their mean.",
+        {"switch_loss": switch_variant(summed=True)},
+        ("moe_switch",),
+    ),
+    Mistake(
         "f is computed from the logits: it counts the experts that are passed in.",
         {"switch_loss": switch_variant(of_logits=True)},
         ("moe_switch",),
@@ -1263,6 +1364,16 @@ MISTAKES = [
     Mistake(
         "Distances beyond the table give 0: they use its first row.",
         {"relative_scores": relative_direct(zero_far=True)},
+        ("relative_scores_cached",),
+    ),
+    Mistake(
+        "Keys are set to 0 as if the queries were the first positions: the diagonal ends at the last key, tril(keys - queries).",
+        {"relative_scores": relative_direct(top_left_mask=True)},
+        ("relative_scores_cached",),
+    ),
+    Mistake(
+        "With more rows than keys the table is read from its beginning: the last row is the distance 0, so take the last `keys` rows.",
+        {"relative_scores": relative_direct(first_rows=True)},
         ("relative_scores_cached",),
     ),
 ]

@@ -156,7 +156,7 @@ def main() -> None:
     commands.add_parser("tokenizer", help="learn the vocabulary")
     llama = commands.add_parser("llama", help="train the small Llama")
     llama.add_argument("--seed", type=int, default=0)
-    llama.add_argument("--steps", type=int, default=900)
+    llama.add_argument("--steps", type=int, default=1600)
     llama.add_argument("--out", type=Path, default=ASSETS / "llama")
     tables = commands.add_parser("tables", help="measure the seminar's tables")
     tables.add_argument("--only", choices=PARTS, action="append", help="default: all of them")
