@@ -294,7 +294,7 @@ def mlp(dim_in: int, hidden: int, dim_out: int, layers: int = 2, last_norm: bool
 
 
 def save_backbone(backbone: nn.Module, file: Path) -> None:
-    """Write a backbone as safetensors, numbers in half precision."""
+    """Write a backbone (or any module) as safetensors, numbers in half precision."""
     state = backbone.state_dict()
     save_file({k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}, file)
 
@@ -312,6 +312,15 @@ def load_backbone(name: str | Path, scale: str = "smoke") -> nn.Module:
     backbone = make_backbone(scale)
     backbone.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()})
     return backbone.eval()
+
+
+def load_finetuned(method: str, classes: int = 100) -> Classifier:
+    """The committed classifier assets/finetuned/METHOD.safetensors ("byol" or "moco"): the committed backbone, fine-tuned as in task 5 (seed 0), float32, in eval mode."""
+    backbone = make_backbone("smoke")
+    classifier = Classifier(backbone, nn.Linear(feature_dim(backbone), classes))
+    state = load_file(ASSETS / "finetuned" / f"{method}.safetensors")
+    classifier.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return classifier.eval()
 
 
 # Views and training
@@ -599,24 +608,28 @@ def draw_pictures(rows: Mapping[str, Tensor]) -> plt.Figure:
 def plot_logs(
     logs: Mapping[str, Mapping[str, Sequence[float]]], columns: Sequence[str] = ("loss", "spread", "probe")
 ) -> plt.Figure:
-    """Training curves by name, one panel for each of "loss", "spread", "rank" and "probe" in `columns`; steps on a logarithmic axis."""
+    """Training curves by name, one panel for each of "loss", "spread", "rank" and "probe" in `columns`; steps on a logarithmic axis, but for "probe"."""
     titles = {
         "loss": "loss",
         "spread": "spread of z (0: one point)",
         "rank": "effective rank of z",
         "probe": "nearest neighbour, %",
     }
-    figure, axes = plt.subplots(1, len(columns), figsize=(3.7 * len(columns), 2.9), layout="constrained", squeeze=False)
+    size = (3 * len(columns), 2.9)
+    figure, axes = plt.subplots(1, len(columns), figsize=size, layout="constrained", squeeze=False)
     for ax, column in zip(axes[0], columns, strict=True):
+        probe = column == "probe"  # the one with a value before the first step
         for k, (name, log) in enumerate(logs.items()):
-            steps = log["probe_step" if column == "probe" else "step"]
-            points = [(s, 100 * v if column == "probe" else v) for s, v in zip(steps, log[column], strict=True) if s]
+            points = [
+                (s, 100 * v if probe else v)
+                for s, v in zip(log["probe_step" if probe else "step"], log[column], strict=True)
+            ]
             if points:
                 ax.plot(*zip(*points, strict=True), ("-", "--", "-.", ":")[k % 4], color=f"C{k}", label=name)
-        ax.set(xlabel="step", ylabel=titles[column], xscale="log")
+        ax.set(xlabel="step", ylabel=titles[column], xscale="linear" if probe else "log")
         ax.xaxis.set_minor_formatter(NullFormatter())
     if logs:
-        axes[0][0].legend(frameon=False, fontsize=7)
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
     return figure
 
 
@@ -681,6 +694,30 @@ def tsne_pictures(scale: str, task: FewLabels, classes: int = 20, versions: int 
     images, labels = (torch.cat([test[i][test[1] < classes] for test in task.tests.values()]) for i in (0, 1))
     images, labels = images.repeat_interleave(versions, 0), labels.repeat_interleave(versions)
     return moved(images), labels
+
+
+def scatter_classes(ax: plt.Axes, points: Tensor | np.ndarray, labels: Tensor) -> None:
+    """Points (n, 2) by class: ten colours, and another marker for every further ten classes."""
+    for k in labels.unique().tolist():
+        x, y = np.asarray(points)[(labels == k).numpy()].T
+        ax.scatter(x, y, s=9, color=f"C{k % 10}", marker="ox^sD"[k // 10 % 5], linewidths=0.8)
+    ax.set(xticks=[], yticks=[])
+
+
+def clustered_error(right_a: Tensor, right_b: Tensor, cluster: Tensor) -> float:
+    """Standard error, in percentage points, of the difference of two accuracies on the same pictures when pictures of one cluster are alike.
+
+    The deviations of the paired differences from their mean are summed within each cluster, and the clusters' sums vary independently (Liang and Zeger 1986);
+    with a cluster of its own for each picture it is the error of the paired difference.
+
+    Args:
+        right_a, right_b: (n,) bool, which pictures either model gets right.
+        cluster: (n,) int64.
+    """
+    difference = right_a.double() - right_b.double()
+    index = cluster.unique(return_inverse=True)[1]
+    sums = torch.zeros(len(index), dtype=torch.float64).index_add_(0, index, difference - difference.mean())
+    return 100 * sums.norm().item() / len(difference)
 
 
 class TinyNet(nn.Module):
@@ -761,9 +798,9 @@ def unchanged(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, bool]
     return {name: name in state and torch.equal(value, state[name]) for name, value in module.state_dict().items()}
 
 
-def gradients(module: nn.Module) -> dict[str, Tensor | None]:
-    """A copy of all gradients by parameter name; None where there is none."""
-    return {name: None if p.grad is None else p.grad.clone() for name, p in module.named_parameters()}
+def gradients(module: nn.Module) -> dict[str, Tensor | str]:
+    """A copy of all gradients by parameter name; "no gradient" where there is none."""
+    return {name: "no gradient" if p.grad is None else p.grad.clone() for name, p in module.named_parameters()}
 
 
 def sgd(
@@ -789,10 +826,10 @@ def sgd(
     return losses
 
 
-def backward(loss: Tensor, *inputs: Tensor) -> list[Tensor | None]:
-    """Gradients of a loss with respect to leaf tensors; None where no gradient flows."""
+def backward(loss: Tensor, *inputs: Tensor) -> list[Tensor | str]:
+    """Gradients of a loss with respect to leaf tensors; "no gradient" where none flows."""
     loss.backward()
-    return [x.grad for x in inputs]
+    return ["no gradient" if x.grad is None else x.grad for x in inputs]
 
 
 def named_groups(groups: Sequence[Mapping], module: nn.Module) -> list[dict]:

@@ -172,3 +172,11 @@ def test_views_differ_and_keep_the_form() -> None:
     assert first.shape == second.shape == images.shape and not torch.allclose(first, second)
     grey = helpers.view(torch.full((2, 3, 8, 8), 255, dtype=torch.uint8), generator, colour=False)
     assert torch.allclose(grey, grey[:1].expand_as(grey))
+
+
+def test_the_clustered_error_is_the_paired_one_without_clusters_and_grows_with_copies() -> None:
+    right_a, right_b = torch.arange(100) < 12, (torch.arange(100) >= 12) & (torch.arange(100) < 16)
+    alone = helpers.clustered_error(right_a, right_b, torch.arange(100))
+    assert alone == pytest.approx(math.sqrt(15.36))  # the homework's case by hand
+    copies = helpers.clustered_error(right_a.repeat(4), right_b.repeat(4), torch.arange(100).repeat(4))
+    assert copies == pytest.approx(alone)

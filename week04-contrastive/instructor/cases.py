@@ -149,7 +149,8 @@ def two_orders(g: Generator) -> tuple[list[str], list[str]]:
     ours = [names[i] for i in torch.randperm(10, generator=g)]
     theirs = [ours[i] for i in torch.randperm(10, generator=g) if ours[i] != "monkey"]
     theirs.insert(integer(1, 8, g), "frog")
-    theirs[2], theirs[5] = theirs[2].capitalize(), f" {theirs[5]} "
+    shared = [i for i, name in enumerate(theirs) if name != "frog"]
+    theirs[shared[2]], theirs[shared[5]] = theirs[shared[2]].capitalize(), f" {theirs[shared[5]]} "
     return ours, theirs
 
 

@@ -35,6 +35,11 @@ def step_in(mode, *, accumulate=False, reduction="mean", graph=False):
     return step
 
 
+def step_with_late_loss(model, images, labels, optimizer):
+    step_in(True)(model, images, labels, optimizer)
+    return F.cross_entropy(model(images), labels).item()
+
+
 def finetune_in(mode=None, **changes):
     """A step of fine-tuning; `mode` True or "frozen": whatever `freeze_norm` says."""
 
@@ -88,6 +93,7 @@ def crops_of_tensor(images, augment, generator):
 def ntx(
     *,
     norm=True,
+    axis=1,
     self_in=False,
     zero_diagonal=False,
     positive_out=False,
@@ -106,7 +112,7 @@ def ntx(
         temperature = 1.0 if no_temperature else temperature
         z = torch.cat([z1, z2])
         z = z if in_half in (1, 2) else z.float()
-        u = F.normalize(z, dim=1) if norm else z
+        u = F.normalize(z, dim=axis) if norm else z
         u = u.float() if in_half == 2 else u
         n = len(z1)
         s = u @ u.T * temperature if multiply else u @ u.T / temperature
@@ -141,7 +147,15 @@ def nt_xent_by_halves(z1, z2, temperature):
 
 
 def simclr_variant(
-    *, eval_mode=False, same=False, detach=False, unit=False, together=False, second=False, temperature_used=True
+    *,
+    eval_mode=False,
+    same=False,
+    detach=False,
+    unit=False,
+    together=False,
+    second=False,
+    temperature_used=True,
+    second_first=False,
 ):
     def simclr_loss(encoder, views, temperature):
         temperature = temperature if temperature_used else 1.0
@@ -152,6 +166,8 @@ def simclr_variant(
         elif same:
             z1 = encoder(views[0])
             z2 = encoder(views[0])
+        elif second_first:
+            z2, z1 = encoder(views[1]), encoder(views[0])
         else:
             z1, z2 = encoder(views[0]), encoder(views[1])
         if detach:
@@ -184,6 +200,18 @@ def byol(*, same_view=False, one_direction=False, mean=False, norm=True, squared
     return byol_loss
 
 
+def byol_by_cosine(*, axis=1, shift=2, factor=2):
+    def byol_loss(p1, p2, z1, z2):
+        cosines = [F.cosine_similarity(p.float(), z.detach().float(), dim=axis) for p, z in ((p1, z2), (p2, z1))]
+        return sum((shift - factor * c).mean() for c in cosines)
+
+    return byol_loss
+
+
+def byol_without_gradient(p1, p2, z1, z2):
+    return byol()(p1.detach(), p2.detach(), z1, z2)
+
+
 def byol_gradient_to_targets_only(p1, p2, z1, z2):
     return byol(detach=False)(p1.detach(), p2.detach(), z1, z2)
 
@@ -198,6 +226,10 @@ def momentum_linear(start, step, steps):
 
 def momentum_half_period(start, step, steps):
     return 1 - (1 - start) * math.cos(math.pi * step / (2 * steps))
+
+
+def momentum_without_pi(start, step, steps):
+    return 1 - (1 - start) * (math.cos(step / steps) + 1) / 2
 
 
 def momentum_by_interpolation(start, step, steps):
@@ -227,9 +259,19 @@ def ema(*, swap=False, buffers=None, online_moves=False, rebind=False, copy_all=
     return update_target
 
 
+@torch.no_grad()
+def ema_scaling_online(target, online, tau):
+    for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
+        slow.mul_(tau).add_(fast.mul_(1 - tau))
+
+
 def byol_views(
     *,
     target_eval=False,
+    target_joint=False,
+    predictor_joint=False,
+    second_first=False,
+    online_again=False,
     concat=False,
     same_view=False,
     no_predictor=False,
@@ -240,15 +282,18 @@ def byol_views(
     own_target=False,
 ):
     def each(network, views, joint):
+        if second_first:
+            return [network(x) for x in reversed(list(views))][::-1]
         return network(torch.cat(list(views))).chunk(2) if joint else [network(x) for x in views]
 
     def byol_views_loss(online, predictor, target, views):
         if target_eval:
             target.eval()
         z1, z2 = each(online, views, concat or all_joint)
-        p1, p2 = (z1, z2) if no_predictor else each(predictor, (z1, z2), all_joint)
+        p1, p2 = (z1, z2) if no_predictor else each(predictor, (z1, z2), all_joint or predictor_joint)
         with torch.set_grad_enabled(with_grad):
-            t1, t2 = (z1, z2) if own_target else each(target, views, all_joint)
+            teacher = online if online_again else target
+            t1, t2 = (z1, z2) if own_target else each(teacher, views, all_joint or target_joint)
             if predicted_target:
                 t1, t2 = predictor(t1), predictor(t2)
         if same_view:
@@ -259,9 +304,11 @@ def byol_views(
     return byol_views_loss
 
 
-def std_variant(*, norm=True, dim=0, scaled=False, variance=False, correction=1):
+def std_variant(*, norm=True, dim=0, scaled=False, variance=False, correction=1, whole=False):
     def std_of_z(z):
         z = F.normalize(z.float(), dim=1) if norm else z.float()
+        if whole:
+            return z.std().item()
         value = z.var(dim, correction=correction) if variance else z.std(dim, correction=correction)
         return (value.mean() * (z.shape[1] ** 0.5 if scaled else 1)).item()
 
@@ -330,6 +377,11 @@ def agreement_variant(*, own=False, farthest=False, majority=False, k_plus=0):
     return neighbour_agreement
 
 
+def agreement_of_largest(points, labels, k):
+    distance = torch.cdist(points, points).fill_diagonal_(torch.inf)
+    return (labels[distance.topk(k, dim=1).indices] == labels[:, None]).float().mean().item()
+
+
 def agreement_by_loop(points, labels, k):
     total = 0.0
     for i in range(len(points)):
@@ -367,13 +419,14 @@ def probe_variant(*, shared=False, trainable=False, train_mode=False, random_hea
     return LinearProbe
 
 
-def head_by(*, standardise=True, fold=True, penalty=1.0, fold_bias=True):
+def head_by(*, standardise=True, fold=True, penalty=1.0, fold_bias=True, bias_by_mean=False, constant_kept=True):
     """scikit-learn's optimum, right or with one thing wrong."""
 
     def fit_head(features, labels, classes, weight_decay):
         x = features.double()
         mean, std = x.mean(0), x.std(0, correction=0)
-        std = torch.where(std > 1e-6, std, torch.ones_like(std))
+        constant = std < 1e-6
+        std = std.masked_fill(constant, 1.0)
         if not standardise:
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
         c = 1 / (len(x) * weight_decay * penalty)
@@ -381,7 +434,10 @@ def head_by(*, standardise=True, fold=True, penalty=1.0, fold_bias=True):
         weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
         head = nn.Linear(x.shape[1], classes)
         head.weight.data = (weight / std if fold else weight).float()
-        head.bias.data = (bias - (weight / std) @ mean if fold and fold_bias else bias).float()
+        folded = (weight if bias_by_mean else weight / std) @ mean
+        head.bias.data = (bias - folded if fold and fold_bias else bias).float()
+        if not constant_kept:  # 0 / 0 in the constant channel reaches every logit
+            head.weight.data[:, constant] = torch.nan
         return head
 
     return fit_head
@@ -441,8 +497,14 @@ def map_inverse(ours, theirs):
     return torch.tensor([clean.index(n.strip().casefold()) if n.strip().casefold() in clean else -1 for n in ours])
 
 
-def map_exact_text(ours, theirs):
-    return torch.tensor([ours.index(n) if n in ours else -1 for n in theirs])
+def map_after(clean):
+    """Names are compared after `clean` only."""
+
+    def class_map(ours, theirs):
+        known = [clean(n) for n in ours]
+        return torch.tensor([known.index(clean(n)) if clean(n) in known else -1 for n in theirs])
+
+    return class_map
 
 
 def map_unknown_to_zero(ours, theirs):
@@ -459,8 +521,10 @@ def map_by_loop(ours, theirs):
     return result
 
 
-def judged(*, keep_unpartnered=False, restrict=False, translate=True, share=False):
+def judged(*, keep_unpartnered=False, restrict=False, translate=True, share=False, nothing=math.nan):
     def mapped_accuracy(logits, labels, mapping):
+        if (mapping[labels] < 0).all():
+            return nothing
         truth = mapping[labels] if translate else labels
         kept = torch.ones_like(labels, dtype=torch.bool) if keep_unpartnered else mapping[labels] >= 0
         if restrict:
@@ -473,17 +537,22 @@ def judged(*, keep_unpartnered=False, restrict=False, translate=True, share=Fals
     return mapped_accuracy
 
 
+def judged_without_mapping(logits, labels, mapping):
+    return 100 * (logits.argmax(1) == labels).float().mean().item()
+
+
 def judged_by_translation(logits, labels, mapping):
     pairs = [(p, m) for p, m in zip(logits.argmax(1).tolist(), mapping[labels].tolist(), strict=True) if m >= 0]
     return 100 * sum(p == m for p, m in pairs) / len(pairs) if pairs else math.nan
 
 
-def table_variant(*, pooled=False, with_first=False, sign=1, ratio=False):
+def table_variant(*, pooled=False, last_only=False, with_first=False, sign=1, ratio=False):
     def accuracy_table(logits, labels, maps):
         table = {}
         for model, by_domain in logits.items():
             row = {d: judged()(by_domain[d], labels[d], maps[d]) for d in labels}
             first, *others = row.values()
+            others = others[-1:] if last_only else others
             if pooled:
                 weights = [int((maps[d][labels[d]] >= 0).sum()) for d in list(labels)[1:]]
                 mean = sum(w * v for w, v in zip(weights, others, strict=True)) / sum(weights)
@@ -517,29 +586,33 @@ def paired_by_std(right_a, right_b):
 # Bonus
 
 
-def ring(*, front=False, reverse=False, no_modulo=False, not_moved=False):
+def ring(*, front=False, reverse=False, no_modulo=False, not_moved=False, beyond=False, long_from_pointer=False):
     @torch.no_grad()
     def enqueue_keys(queue, pointer, keys):
         size = len(queue)
         if front:
             queue.copy_(torch.cat([keys, queue])[:size])
             return (pointer + len(keys)) % size
+        if long_from_pointer:
+            keys = keys[-size:]
         for i, key in enumerate(reversed(keys) if reverse else keys):
             row = pointer + i
             if no_modulo and row >= size:
                 break
             queue[row % size] = key
+        if beyond:
+            return pointer + len(keys)
         return pointer if not_moved else (pointer + len(keys)) % size
 
     return enqueue_keys
 
 
-def moco(*, zeros=False, norm=True, positive_in=True, detach=True, symmetric=False):
+def moco(*, zeros=False, norm=True, positive_in=True, detach=True, raw_query=False):
     def moco_v2_loss(q, k, queue, temperature):
         k = k.detach() if detach else k
         q, k = q.float(), k.float()
         if norm:
-            q, k = F.normalize(q, dim=1), F.normalize(k, dim=1)
+            q, k = q if raw_query else F.normalize(q, dim=1), F.normalize(k, dim=1)
         rows = queue if zeros else queue[queue.abs().sum(1) > 0]
         positive = (q * k).sum(1, keepdim=True) / temperature
         negative = q @ rows.T / temperature
@@ -562,12 +635,11 @@ def moco_views(*, eval_keys=False, exchanged=False, raw_keys=False):
     return moco_views_loss
 
 
-def moco_after(*, swap=False, only_queue=False):
+def moco_after(*, swap=False, only_queue=False, buffers=None):
     @torch.no_grad()
     def moco_after_step(query_encoder, key_encoder, queue, pointer, keys, momentum):
-        m = 1 - momentum if swap else momentum
-        for slow, fast in zip(key_encoder.parameters(), query_encoder.parameters(), strict=True):
-            slow.lerp_(fast, 0.0 if only_queue else 1 - m)
+        if not only_queue:
+            ema(swap=swap, buffers=buffers)(key_encoder, query_encoder, momentum)
         return ring()(queue, pointer, keys)
 
     return moco_after_step
@@ -595,11 +667,13 @@ MISTAKES = [
     mistake("The step keeps the mode that it finds; here the model came in eval mode: call model.train() in the step.", "supervised_step", step_in(None), STEP),
     mistake("Gradients of the step before are still in .grad: call optimizer.zero_grad() before backward().", "supervised_step", step_in(True, accumulate=True), STEP),
     mistake("The loss is summed over the batch: take the mean.", "supervised_step", step_in(True, reduction="sum"), STEP),
+    mistake("The loss is computed after the step: return the one before it, from the only forward pass.", "supervised_step", step_with_late_loss, STEP),
     mistake("uint8 pictures are not divided by 255: augmentations expect numbers in [0, 1].", "two_crops", crops_variant(scale=False), CROPS),
     mistake("Both views are the same tensor: call augment twice.", "two_crops", crops_variant(same=True), CROPS),
     mistake("The second view is made from the first: augment the pictures as they came.", "two_crops", crops_variant(chained=True), CROPS),
     mistake("Floating-point pictures are divided by 255, too: they are in [0, 1] already.", "two_crops", crops_variant(all_divided=True), CROPS),
     mistake("The projections are not normalised: similarities are cosines.", "nt_xent", ntx(norm=False), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The columns are normalised: a vector is a row, normalise along dim=1.", "nt_xent", ntx(axis=0), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("The similarity of a row to itself is still in the denominator: leave the diagonal out.", "nt_xent", ntx(self_in=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("The positive is missing in the denominator: it has 2N - 1 terms.", "nt_xent", ntx(positive_out=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("Only the N pairs across the views count as candidates, and only one view as anchor: use all 2N rows.", "nt_xent", ntx(one_side=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
@@ -615,6 +689,7 @@ MISTAKES = [
     mistake("The loss is returned in half precision: return the float32 number.", "nt_xent", ntx(in_half=3), NTX_HALF),
     mistake("The encoder runs in eval mode: BatchNorm has to use the batch's statistics.", "simclr_loss", simclr_variant(eval_mode=True), SIMCLR),
     mistake("Both z come from the first view: encode the second one, too.", "simclr_loss", simclr_variant(same=True), SIMCLR),
+    mistake("The second view goes through the encoder first: the first view comes first.", "simclr_loss", simclr_variant(second_first=True), SIMCLR),
     mistake("The second view gets no gradient: SimCLR trains through both.", "simclr_loss", simclr_variant(detach=True), SIMCLR),
     mistake("The returned z is normalised: return it as it came from the encoder.", "simclr_loss", simclr_variant(unit=True), SIMCLR),
     mistake("The second view's z is returned: return the first view's.", "simclr_loss", simclr_variant(second=True), SIMCLR),
@@ -623,21 +698,30 @@ MISTAKES = [
     mistake("Each prediction is compared with the target of its own view: compare p1 with z2 and p2 with z1.", "byol_loss", byol(same_view=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The two directions are averaged: the contract sums them.", "byol_loss", byol(mean=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The vectors are not normalised: 2 - 2 cos is the squared distance of unit vectors.", "byol_loss", byol(norm=False), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("The cosines are taken of columns: a vector is a row, use dim=1.", "byol_loss", byol_by_cosine(axis=0), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("This is -cos, as in SimSiam: BYOL's loss is 2 - 2 cos in each direction.", "byol_loss", byol_by_cosine(shift=0, factor=1), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The squared differences are averaged over the channels: sum them (F.mse_loss is d times too small).", "byol_loss", byol(squared=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The loss is summed over the batch: take the mean.", "byol_loss", byol(summed=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("Gradients flow into the targets: detach z1 and z2.", "byol_loss", byol(detach=False), BYOL_GRAD),
     mistake("No gradient flows into the predictions: only z1 and z2 are constants.", "byol_loss", byol_gradient_to_targets_only, BYOL_GRAD, BYOL_STEPS),
+    mistake("There is no gradient at all: p1 and p2 are detached, too. Only z1 and z2 are constants.", "byol_loss", byol_without_gradient, BYOL_GRAD, BYOL_STEPS),
     mistake("tau falls from 1 to its start: the target has to become slower, not faster.", "target_momentum", momentum_reversed, TAU),
     mistake("tau grows linearly: the schedule is a cosine.", "target_momentum", momentum_linear, TAU),
     mistake("A quarter of a cosine's period is used: the argument runs from 0 to pi, and (cos + 1)/2 from 1 to 0.", "target_momentum", momentum_half_period, TAU),
+    mistake("The pi in the cosine is missing.", "target_momentum", momentum_without_pi, TAU),
     mistake("tau and 1 - tau are exchanged: tau is the part of the target that stays.", "update_target", ema(swap=True), EMA, BYOL_STEPS),
     mistake("The target does not change: assigning to the loop's variable changes no parameter, work in place.", "update_target", ema(rebind=True), EMA, BYOL_STEPS),
     mistake("The target is a copy of the online network: average the two.", "update_target", ema(copy_all=True), EMA, BYOL_STEPS),
     mistake("The online network changes, too: only the target does.", "update_target", ema(online_moves=True), EMA, BYOL_STEPS),
+    mistake("The online network is multiplied by 1 - tau in place: only the target changes.", "update_target", ema_scaling_online, EMA, BYOL_STEPS),
     mistake("The target runs in eval mode: it uses the statistics of its own batch.", "byol_views_loss", byol_views(target_eval=True), BYOL_STEPS),
     mistake("Both views go through the online network in one batch: BatchNorm then mixes them, run each on its own.", "byol_views_loss", byol_views(concat=True), BYOL_STEPS),
     mistake("Both views go through each network in one batch: BatchNorm then mixes them, run each view on its own.", "byol_views_loss", byol_views(all_joint=True), BYOL_STEPS),
+    mistake("Both views go through the target in one batch: BatchNorm then mixes them, run each on its own.", "byol_views_loss", byol_views(target_joint=True), BYOL_STEPS),
+    mistake("Both projections go through the predictor in one batch: its BatchNorm then mixes them, run each on its own.", "byol_views_loss", byol_views(predictor_joint=True), BYOL_STEPS),
+    mistake("The second view goes through the networks first: the first view comes first.", "byol_views_loss", byol_views(second_first=True), BYOL_STEPS),
     mistake("The online network's own projections are the targets (that is SimSiam): run the target network.", "byol_views_loss", byol_views(own_target=True), BYOL_STEPS),
+    mistake("The online network runs a second time to give the targets: run the target network.", "byol_views_loss", byol_views(online_again=True), BYOL_STEPS),
     mistake("The predictor runs on the target's projections, too: only the online side predicts.", "byol_views_loss", byol_views(predicted_target=True), BYOL_STEPS),
     mistake("The target's projections are exchanged: byol_loss itself crosses the views.", "byol_views_loss", byol_views(same_view=True), BYOL_STEPS),
     mistake("The predictor is not used: p is predictor(z).", "byol_views_loss", byol_views(no_predictor=True), BYOL_STEPS),
@@ -647,6 +731,7 @@ MISTAKES = [
     mistake("The standard deviation runs over the channels of each row: take it over the batch.", "std_of_z", std_variant(dim=1), STD),
     mistake("This is multiplied by sqrt(d), like helpers.spread: return the plain mean.", "std_of_z", std_variant(scaled=True), STD),
     mistake("This is the variance: take its square root.", "std_of_z", std_variant(variance=True), STD),
+    mistake("This is one standard deviation over all numbers: take each channel's over the batch, then the mean.", "std_of_z", std_variant(whole=True), STD),
     mistake("These are outputs of the layer: the contract asks for what enters it.", "inputs_of", features_variant(output=True), INPUTS),
     mistake("The model runs in the mode that it came in: BatchNorm mixes the pictures of a batch, call eval().", "inputs_of", features_variant(train_mode=True), INPUTS),
     mistake("Every submodule is in train mode afterwards: one of them came in eval mode, put each one's mode back.", "inputs_of", features_variant(all_train=True), INPUTS),
@@ -655,14 +740,17 @@ MISTAKES = [
     mistake("The pictures of the last, smaller batch are missing.", "inputs_of", features_variant(drop=True), INPUTS),
     mistake("Each point counts as its own neighbour: leave it out.", "neighbour_agreement", agreement_variant(own=True), NEAR),
     mistake("The farthest points are taken: topk with largest=False gives the nearest.", "neighbour_agreement", agreement_variant(farthest=True), NEAR),
+    mistake("topk takes the largest distances, first of all the diagonal: add largest=False.", "neighbour_agreement", agreement_of_largest, NEAR),
     mistake("One neighbour too many is counted: the point itself is left out already.", "neighbour_agreement", agreement_variant(k_plus=1), NEAR),
     mistake("The probe works on the backbone that was given: copy it.", "LinearProbe", probe_variant(shared=True), PROBE),
     mistake("The backbone's parameters still require gradients and are trained: freeze them.", "LinearProbe", probe_variant(trainable=True, cut=False), PROBE),
     mistake("probe.train() switches the backbone's BatchNorm to train mode: override train so that the backbone stays in eval mode.", "LinearProbe", probe_variant(train_mode=True), PROBE),
     mistake("The head does not start at 0.", "LinearProbe", probe_variant(random_head=True), PROBE),
     mistake("The features are not standardised: the penalty then weighs channels by their size.", "fit_head", head_by(standardise=False), HEAD),
+    mistake("A constant channel has the standard deviation 0, and 0/0 is NaN: only centre it.", "fit_head", head_by(constant_kept=False), HEAD),
     mistake("The standardisation is not folded in: the layer gets the features as they are.", "fit_head", head_by(fold=False), HEAD),
     mistake("Only the weight is folded: the mean belongs into the bias.", "fit_head", head_by(fold_bias=False), HEAD),
+    mistake("The bias is folded without the standard deviation: it is b - (W / std) @ mean.", "fit_head", head_by(bias_by_mean=True), HEAD),
     mistake("The penalty is twice too strong: its factor is weight_decay / 2.", "fit_head", head_by(penalty=2.0), HEAD),
     mistake("The penalty is divided by n again: only the cross-entropy is a mean over the pictures.", "fit_head", head_by(penalty=1 / 40), HEAD),
     mistake("The classifier shares the backbone that was given: copy it.", "build_finetuner", build_variant(shared=True), BUILD),
@@ -680,14 +768,19 @@ MISTAKES = [
     mistake("The gradients are gone after the step: call zero_grad() before backward(), not at the end.", "finetune_step", finetune_zero_after, FT_GRAD),
     mistake("The classes are matched by position: match their names.", "class_map", map_by_position, MAP),
     mistake("The map goes from our classes to theirs: turn it round.", "class_map", map_inverse, MAP),
-    mistake("Capitals and white space make names differ: compare name.strip().casefold().", "class_map", map_exact_text, MAP),
+    mistake("Capitals and white space make names differ: compare name.strip().casefold().", "class_map", map_after(str), MAP),
+    mistake("Capitals make names differ: compare with casefold(), too.", "class_map", map_after(str.strip), MAP),
+    mistake("White space around names makes them differ: strip() it, too.", "class_map", map_after(str.casefold), MAP),
     mistake("A class without a partner is mapped to 0: use -1.", "class_map", map_unknown_to_zero, MAP),
     mistake("Pictures of the class without a partner are counted as wrong: drop them.", "mapped_accuracy", judged(keep_unpartnered=True), MAPPED, TABLE),
     mistake("Our class without a partner cannot be predicted any more: it stays a possible, wrong, answer.", "mapped_accuracy", judged(restrict=True), MAPPED, TABLE),
     mistake("The labels are not translated: they are in their numbering, use mapping[labels].", "mapped_accuracy", judged(translate=False), MAPPED, TABLE),
+    mistake("The mapping is not used: the labels are in their numbering, and a picture without a partner is dropped.", "mapped_accuracy", judged_without_mapping, MAPPED, TABLE),
+    mistake("If no picture is left, the answer is NaN, not 0.", "mapped_accuracy", judged(nothing=0.0), MAPPED),
     mistake("This is a share: the contract asks for percent.", "mapped_accuracy", judged(share=True), MAPPED, TABLE),
     mistake("The domains are weighted by their numbers of pictures: each counts alike.", "accuracy_table", table_variant(pooled=True), TABLE),
     mistake("The in-distribution domain is in the mean, too: average the others only.", "accuracy_table", table_variant(with_first=True), TABLE),
+    mistake("The drop is taken to the last domain only: average all but the first.", "accuracy_table", table_variant(last_only=True), TABLE),
     mistake("The drop has the wrong sign: in-distribution minus the others.", "accuracy_table", table_variant(sign=-1), TABLE),
     mistake("This is the standard error of two independent samples: the pictures are the same, use b and c.", "paired_difference", paired(unpaired=True), PAIRED),
     mistake("These are shares: the contract asks for percentage points.", "paired_difference", paired(shares=True), PAIRED),
@@ -697,13 +790,18 @@ MISTAKES = [
     mistake("Keys beyond the last row are lost: go on at row 0.", "enqueue_keys", ring(no_modulo=True), RING, MOCO_STEPS),
     mistake("The keys are written in reverse order.", "enqueue_keys", ring(reverse=True), RING, MOCO_STEPS),
     mistake("The pointer does not move: return the row after the last written one.", "enqueue_keys", ring(not_moved=True), RING, MOCO_STEPS),
+    mistake("The returned pointer may lie beyond the last row: take it modulo K.", "enqueue_keys", ring(beyond=True), RING, MOCO_STEPS),
+    mistake("If B > K, the last K keys are written from the pointer on: the keys before them move the start, too.", "enqueue_keys", ring(long_from_pointer=True), RING),
     mistake("Rows that were never written count as negatives: exp(0) is 1, leave them out.", "moco_v2_loss", moco(zeros=True), MOCO, MOCO_STEPS),
     mistake("Queries and keys are not normalised.", "moco_v2_loss", moco(norm=False), MOCO, MOCO_STEPS),
+    mistake("The queries are not normalised.", "moco_v2_loss", moco(raw_query=True), MOCO, MOCO_STEPS),
+    mistake("The positive is missing in the denominator.", "moco_v2_loss", moco(positive_in=False), MOCO, MOCO_STEPS),
     mistake("Gradients flow into the keys: they are constants.", "moco_v2_loss", moco(detach=False), MOCO),
     mistake("The key encoder runs in eval mode: it stays in train mode.", "moco_views_loss", moco_views(eval_keys=True), MOCO_STEPS),
     mistake("The views are exchanged: queries come from the first, keys from the second.", "moco_views_loss", moco_views(exchanged=True), MOCO_STEPS),
     mistake("The keys are not of unit length.", "moco_views_loss", moco_views(raw_keys=True), MOCO_STEPS),
     mistake("m and 1 - m are exchanged: the momentum is the part of the key encoder that stays.", "moco_after_step", moco_after(swap=True), MOCO_STEPS),
+    mistake("The key encoder does not move: average it with the query encoder.", "moco_after_step", moco_after(only_queue=True), MOCO_STEPS),
 ]  # fmt: skip
 
 ALTERNATIVES = [
@@ -721,5 +819,7 @@ ALTERNATIVES = [
         {"class_map": map_by_loop, "mapped_accuracy": judged_by_translation, "accuracy_table": table_variant()}
     ),
     Alternative({"paired_difference": paired_by_std}),
+    Alternative({"moco_after_step": moco_after(buffers="averaged")}, also_accepted=True),
+    Alternative({"moco_after_step": moco_after(buffers="copied")}, also_accepted=True),
     Alternative({"enqueue_keys": ring(), "moco_v2_loss": moco(), "moco_after_step": moco_after()}),
 ]

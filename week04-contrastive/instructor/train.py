@@ -2,6 +2,8 @@
 
     python week04-contrastive/instructor/train.py pretrain simsiam            one method; assets/simsiam.safetensors and simsiam.json
     python week04-contrastive/instructor/train.py pretrain simsiam --seed 1   other seeds go to runs/ (not committed)
+    python week04-contrastive/instructor/train.py pretrain simclr --transductive   all pictures, the tests' without labels, too; to runs/
+    python week04-contrastive/instructor/train.py finetune                    the homework's fine-tuned BYOL and MoCo v2; assets/finetuned/
     python week04-contrastive/instructor/train.py tables --only collapse      one part of assets/tables.json, three seeds
     python week04-contrastive/instructor/train.py tables --only methods       evaluates what lies in assets/ and runs/
     python week04-contrastive/instructor/train.py tables --only methods --row byol   renews one row of that table
@@ -24,6 +26,7 @@ from typing import Any
 
 import torch
 
+from lsdl.data.emoji import load_emoji
 from lsdl.homework import Homework
 from lsdl.memory import peak_bytes
 from lsdl.seminar import about_run, clocks, rounded, seminar_names, write_table
@@ -47,26 +50,52 @@ PARTS = (
 )
 
 
-def pretrain(method: str, seed: int, steps: int) -> None:
+def pretrain(method: str, seed: int, steps: int, transductive: bool = False) -> None:
     """Train one method and write its backbone with its log; only the first seed is committed."""
     names, started = Homework(WEEK).namespace() if method in HOMEWORK else seminar_names(WEEK), clocks()
     import helpers
 
     torch.manual_seed(seed)
-    learner, images = names["LEARNERS"][method](), helpers.load_unlabelled("smoke")
+    learner, images, groups = (
+        names["LEARNERS"][method](),
+        helpers.load_unlabelled("smoke"),
+        helpers.load_styles("smoke"),
+    )
+    if transductive:
+        everything = load_emoji(32)
+        images, groups = everything.images, everything.style
 
     def progress(step: int, loss: float) -> None:
         print(f"{step}/{steps} loss {loss:.4f}, {(clocks()[0] - started[0]) / step:.3f} s a step", flush=True)
 
     settings = {"batch_size": BATCH_SIZE, **learner.recipe, "seed": seed}
     watch = {"probe": helpers.retrieval("smoke"), "progress": progress}
-    log = helpers.pretrain(learner, images, steps, groups=helpers.load_styles("smoke"), **watch, **settings)
-    file = (RUNS / f"seed{seed}" if seed else ASSETS) / f"{method}.safetensors"
+    log = helpers.pretrain(learner, images, steps, groups=groups, **watch, **settings)
+    folder = RUNS / "transductive" if transductive else RUNS / f"seed{seed}" if seed else ASSETS
+    file = folder / f"{method}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     helpers.save_backbone(learner.backbone, file)
     notes = {"notes": learner.notes} if hasattr(learner, "notes") else {}
     text = json.dumps(rounded(about_run(started, method=method, steps=steps, **settings) | notes | {"log": log}))
     file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+def finetune() -> None:
+    """Fine-tune the committed BYOL and MoCo v2 by the homework's own function; what the homework loads where it trains SimCLR's live."""
+    import helpers
+
+    homework, task, log = Homework(WEEK).namespace(), helpers.load_task("smoke"), {}
+    for method in ("byol", "moco"):
+        started = clocks()
+        model, losses = homework["train_finetuned"](helpers.load_backbone(method), task.train, len(task.names), seed=0)
+        file = ASSETS / "finetuned" / f"{method}.safetensors"
+        file.parent.mkdir(exist_ok=True)
+        helpers.save_backbone(model, file)
+        scores = homework["accuracies"](helpers.load_finetuned(method), helpers.with_moved(task.tests))
+        about = about_run(started, seed=0, **homework["FINETUNE"])
+        log[method] = about | {"loss": [losses[0], losses[-1]], "accuracies": scores}
+        print(method, log[method], flush=True)
+    (ASSETS / "finetuned" / "log.json").write_text(json.dumps(rounded(log), indent=1) + "\n", encoding="utf-8")
 
 
 def sources(names: dict[str, Any]) -> dict[str, list[Any]]:
@@ -81,6 +110,8 @@ def sources(names: dict[str, Any]) -> dict[str, list[Any]]:
         if file.with_suffix(".safetensors").is_file():
             files = [file.with_suffix(".safetensors"), *sorted(RUNS.glob(f"seed*/{file.stem}.safetensors"))]
             found[file.stem] = [helpers.load_backbone(f) for f in files]
+    for file in sorted(RUNS.glob("transductive/*.safetensors")):
+        found[f"{file.stem}, transductive"] = [helpers.load_backbone(file)]
     return found
 
 
@@ -141,7 +172,8 @@ def evaluate_methods(
                 rows = [trained(load, homework["train_supervised"], SEEDS * seed) for seed in range(SEEDS)]
                 collect(name, f"{kind}finetune", rows)
             continue
-        log = ASSETS / f"{name}.json"
+        method, _, how = name.partition(", ")
+        log = (RUNS / how if how else ASSETS) / f"{method}.json"
         for kind, load in tasks.items():
             scores = [names["evaluate"](source, load=load) for source in backbones]
             for way in scores[0]:
@@ -151,7 +183,7 @@ def evaluate_methods(
                 collect(name, f"{kind}finetune", rows)
         if log.is_file():
             about = json.loads(log.read_text(encoding="utf-8"))
-            learner = {**names["LEARNERS"], **homework["LEARNERS"]}[name]()
+            learner = {**names["LEARNERS"], **homework["LEARNERS"]}[method]()
             found[name] |= {key: about[key] for key in ("steps", "batch_size")} | step_cost(learner, images)
     return found
 
@@ -177,11 +209,13 @@ def measure(parts: Sequence[str], rows_wanted: Sequence[str] | None) -> None:
     for part in parts:
         started = clocks()
         if part == "methods":
-            rows = json.loads(file.read_text(encoding="utf-8")).get(part, {}) if rows_wanted and file.is_file() else {}
-            rows |= evaluate_methods(names, homework, rows_wanted)
+            before = json.loads(file.read_text(encoding="utf-8")) if rows_wanted and file.is_file() else {}
+            rows = before.get(part, {}) | evaluate_methods(names, homework, rows_wanted)
         else:
             rows = names["measure_tables"](range(SEEDS), part, simclr=simclr, collapse=collapse)[part]
         about = about_run(started)
+        if part == "methods":
+            about = before.get("about", {}).get(part, about)  # what the whole table took
         write_table(file, part, rows, about)
         print(f"{part}: {about['minutes']} minutes", flush=True)
 
@@ -193,6 +227,8 @@ def main() -> None:
     train.add_argument("method", help="a key of the seminar's or the homework's LEARNERS")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--steps", type=int, default=3000)
+    train.add_argument("--transductive", action="store_true", help="on all pictures, those of the tests among them")
+    commands.add_parser("finetune", help="fine-tune what the homework loads")
     tables = commands.add_parser("tables", help="measure the seminar's tables")
     tables.add_argument("--only", choices=PARTS, action="append", help="default: all of them")
     tables.add_argument("--row", action="append", help='a row of "methods"; default: all of them')
@@ -201,7 +237,9 @@ def main() -> None:
     os.chdir(WEEK)
     sys.path.insert(0, str(WEEK))
     if args.what == "pretrain":
-        pretrain(args.method, args.seed, args.steps)
+        pretrain(args.method, args.seed, args.steps, args.transductive)
+    elif args.what == "finetune":
+        finetune()
     else:
         measure(args.only or PARTS, args.row)
 
