@@ -67,13 +67,15 @@ def norm_gradient(
     raw_x: bool = False,
     squared_root: bool = True,
     sign: int = 1,
+    eps_used: float | None = None,
+    weighted: bool = True,
 ) -> Callable:
     @torch.inference_mode()
     def rms_norm_backward(grad_y, x, weight, eps=1e-6):
-        r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+        r = torch.rsqrt(x.square().mean(-1, keepdim=True) + (eps if eps_used is None else eps_used))
         normed = x * r
         grad_weight = grad_y * (x if raw_x else normed)
-        g = grad_y * weight
+        g = grad_y * weight if weighted else grad_y
         along = (g if weight_in_correction else grad_y) * normed
         along = along.mean(-1, keepdim=True) if mean else along.sum(-1, keepdim=True)
         along = sign * along
@@ -108,10 +110,12 @@ def rope_variant(
     keep_float32: bool = False,
     half_precision_angles: bool = False,
     half_precision_theta: bool = False,
+    fixed_base: bool = False,
+    joined: bool = False,
 ) -> Callable:
     def apply_rope(x, positions, base=10000.0, interleaved=False):
         half = x.shape[-1] // 2
-        theta = base ** (-torch.arange(half, dtype=torch.float32) * exponent / (2 * half))
+        theta = (10000.0 if fixed_base else base) ** (-torch.arange(half, dtype=torch.float32) * exponent / (2 * half))
         positions = torch.arange(x.shape[2]) if from_zero else positions
         positions = positions[0] if first_sequence and positions.ndim == 2 else positions
         positions = positions.to(x.dtype if position_type == "x" else torch.float32) + from_one
@@ -132,7 +136,7 @@ def rope_variant(
         pairs = interleaved != exchanged
         a, b = (wide[..., 0::2], wide[..., 1::2]) if pairs else wide.chunk(2, -1)
         turned = a * cos - b * sin, a * sin + b * cos
-        y = torch.stack(turned, -1).flatten(-2) if pairs else torch.cat(turned, -1)
+        y = torch.stack(turned, -1).flatten(-2) if pairs and not joined else torch.cat(turned, -1)
         return y if keep_float32 else y.to(x.dtype)
 
     return apply_rope
@@ -738,6 +742,22 @@ def relative_direct(
     return relative_scores
 
 
+def relative_unmasked(q, embeddings, keys):
+    """The skew alone: what stands after the query is left over from the next row."""
+    queries, rows = q.shape[-2], len(embeddings)
+    by_distance = q @ embeddings[-keys:].T
+    far = by_distance[..., :1].expand(*by_distance.shape[:-1], max(0, keys - rows))
+    by_distance = torch.cat((far, by_distance), -1)
+    return F.pad(by_distance, (1, 0)).flatten(-2)[..., queries:].unflatten(-1, (queries, keys))
+
+
+def relative_clipped_last(q, embeddings, keys):
+    """Distances beyond the table use the vector of distance 0."""
+    rows = len(embeddings)
+    table = embeddings[-1:].expand(max(0, keys - rows), -1)
+    return relative_direct()(q, torch.cat((table, embeddings)), keys)
+
+
 def relative_unskewed(q, embeddings, keys):
     by_distance = q @ embeddings[-keys:].T
     far = by_distance[..., :1].expand(*by_distance.shape[:-1], max(0, keys - len(embeddings)))
@@ -802,6 +822,16 @@ MISTAKES = [
         ("rms_norm_gradient",),
     ),
     Mistake(
+        "epsilon is missing in r, or it is the default and not the argument `eps`.",
+        {"rms_norm_backward": norm_gradient(eps_used=1e-6)},
+        ("rms_norm_gradient",),
+    ),
+    Mistake(
+        "The weight is missing in grad_x: the gradient of x-hat is grad_y * weight.",
+        {"rms_norm_backward": norm_gradient(weighted=False, weight_in_correction=False)},
+        ("rms_norm_gradient",),
+    ),
+    Mistake(
         "r is taken for a constant: it depends on every x_j of the row, which gives a second term along x-hat.",
         {"rms_norm_backward": norm_gradient(through_root=False)},
         ("rms_norm_gradient",),
@@ -830,6 +860,12 @@ MISTAKES = [
         "grad_weight multiplies x: the weight multiplies x-hat.",
         {"rms_norm_backward": norm_gradient(raw_x=True)},
         ("rms_norm_gradient",),
+    ),
+    Mistake("`base` is not used.", {"apply_rope": rope_variant(fixed_base=True)}, ("rope_value",)),
+    Mistake(
+        "Interleaved pairs come back as halves: stack a and b in the last dimension and flatten, so that each pair returns to its places.",
+        {"apply_rope": rope_variant(joined=True)},
+        ("rope_value", "rope_positions", "rope_bfloat16"),
     ),
     Mistake(
         "The two conventions are exchanged: interleaved pairs are neighbours (2i, 2i + 1).",
@@ -879,6 +915,11 @@ MISTAKES = [
     Mistake(
         "The angles are cast to bfloat16 before cosine and sine: an angle of 500 is then wrong by up to a whole radian.",
         {"apply_rope": rope_variant(half_precision_angles=True)},
+        ("rope_bfloat16",),
+    ),
+    Mistake(
+        "Theta is cast to bfloat16, which is off by up to 0.4 %: at position 500 that is a radian. Keep it in float32.",
+        {"apply_rope": rope_variant(half_precision_theta=True)},
         ("rope_bfloat16",),
     ),
     Mistake(
@@ -1352,6 +1393,11 @@ MISTAKES = [
         RELATIVE,
     ),
     Mistake(
+        "Keys after the query have numbers left over from the next row: set them to 0.",
+        {"relative_scores": relative_unmasked},
+        RELATIVE,
+    ),
+    Mistake(
         "The rows are not moved to their places: column c of q @ embeddings.T is a distance, not a key.",
         {"relative_scores": relative_unskewed},
         RELATIVE,
@@ -1364,6 +1410,11 @@ MISTAKES = [
     Mistake(
         "Distances beyond the table give 0: they use its first row.",
         {"relative_scores": relative_direct(zero_far=True)},
+        ("relative_scores_cached",),
+    ),
+    Mistake(
+        "Distances beyond the table use its last row, which is the distance 0: they use its first row.",
+        {"relative_scores": relative_clipped_last},
         ("relative_scores_cached",),
     ),
     Mistake(
