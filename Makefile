@@ -25,7 +25,7 @@ $(STAMP): requirements.txt constraints.txt pyproject.toml
 run: $(STAMP)  ## rerun week 01, make its student release, grade three example submissions
 	$(BIN)/lsdl demo
 
-test: $(STAMP)  ## all tests, notebooks included, but for the weekly ones (browser, GPU): about 18 minutes
+test: $(STAMP)  ## all tests, notebooks included, but for the weekly ones (browser, GPU): about 35 minutes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not browser and not gpu and not weekly" $(TEST_ARGS)
 
 fast: $(STAMP)  ## the tests that take seconds: what to run before a commit

@@ -155,11 +155,14 @@ def _bound_names(node: ast.stmt) -> set[str]:
 
 
 def _first_unit_mistake(week: Path) -> Mistake:
-    """The first mistake that replaces plain functions, so that its text can be pasted into a notebook."""
+    """The first mistake that costs points and replaces plain functions, so that its text can be pasted into a notebook."""
+    points = {cell.grade_id: cell.points for cell in Homework(week).graded}
     for mistake in load_mistakes(week):
-        if all(map(_stands_alone, mistake.replaces.values())):
+        if all(map(_stands_alone, mistake.replaces.values())) and any(points.get(name) for name in mistake.fails):
             return mistake
-    raise GradingError(f"{week.name}/instructor/mistakes.py has no mistake that replaces plain functions.")
+    raise GradingError(
+        f"{week.name}/instructor/mistakes.py has no mistake that costs points and replaces plain functions."
+    )
 
 
 def _stands_alone(value: Any) -> bool:
