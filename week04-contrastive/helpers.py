@@ -310,17 +310,22 @@ def load_backbone(name: str | Path, scale: str = "smoke") -> nn.Module:
         known = ", ".join(sorted(p.stem for p in ASSETS.glob("*.safetensors") if p.stem != "references"))
         raise FileNotFoundError(f"There is no checkpoint {name!r} in assets; there are: {known}.")
     backbone = make_backbone(scale)
-    backbone.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()})
-    return backbone.eval()
+    _read_into(backbone, file)
+    return backbone
 
 
 def load_finetuned(method: str, classes: int = 100) -> Classifier:
     """The committed classifier assets/finetuned/METHOD.safetensors ("byol" or "moco"): the committed backbone, fine-tuned as in task 5 (seed 0), float32, in eval mode."""
     backbone = make_backbone("smoke")
     classifier = Classifier(backbone, nn.Linear(feature_dim(backbone), classes))
-    state = load_file(ASSETS / "finetuned" / f"{method}.safetensors")
-    classifier.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    return classifier.eval()
+    _read_into(classifier, ASSETS / "finetuned" / f"{method}.safetensors")
+    return classifier
+
+
+def _read_into(module: nn.Module, file: Path) -> None:
+    """Load what `save_backbone` wrote, as float32, and set eval mode."""
+    module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()})
+    module.eval()
 
 
 # Views and training

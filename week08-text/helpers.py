@@ -195,14 +195,8 @@ def _wait() -> None:
 
 # Plots
 
-COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#000000",
-    "#D55E00",
-    "#56B4E9",
-)  # Okabe and Ito's, for the colour-blind, too
+# Okabe and Ito's, for the colour-blind, too
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#000000", "#D55E00", "#56B4E9")
 
 
 def draw_blocks() -> Figure:

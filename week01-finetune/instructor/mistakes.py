@@ -137,63 +137,35 @@ def build_whole_model(clip, head):
     return Classifier(twin.tower, head, twin.model.logit_scale.exp().item()).requires_grad_()
 
 
-def step_train_mode(classifier, images, labels, optimizer):
-    classifier.train()
-    loss = F.cross_entropy(classifier(images), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+def step_variant(
+    *,
+    train=False,
+    zero_first=True,
+    zero_last=False,
+    reduction="mean",
+    backward=True,
+    move=True,
+    graph=False,
+    softmax=False,
+):
+    """finetune_step with the mistake that the argument names; `train` None leaves the mode as it is."""
 
+    def finetune_step(classifier, images, labels, optimizer):
+        if train is not None:
+            classifier.train(train)
+        scores = classifier(images)
+        loss = F.cross_entropy(scores.softmax(1) if softmax else scores, labels, reduction=reduction)
+        if zero_first:
+            optimizer.zero_grad()
+        if backward:
+            loss.backward()
+        if move:
+            optimizer.step()
+        if zero_last:
+            optimizer.zero_grad()
+        return loss if graph else loss.item()
 
-def step_given_mode(classifier, images, labels, optimizer):
-    loss = F.cross_entropy(classifier(images), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def step_accumulating(classifier, images, labels, optimizer):
-    classifier.eval()
-    loss = F.cross_entropy(classifier(images), labels)
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def step_zero_after(classifier, images, labels, optimizer):
-    classifier.eval()
-    loss = F.cross_entropy(classifier(images), labels)
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.item()
-
-
-def step_summed(classifier, images, labels, optimizer):
-    classifier.eval()
-    loss = F.cross_entropy(classifier(images), labels, reduction="sum")
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def step_without_backward(classifier, images, labels, optimizer):
-    classifier.eval()
-    loss = F.cross_entropy(classifier(images), labels)
-    optimizer.zero_grad()
-    optimizer.step()
-    return loss.item()
-
-
-def step_without_step(classifier, images, labels, optimizer):
-    classifier.eval()
-    loss = F.cross_entropy(classifier(images), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    return loss.item()
+    return finetune_step
 
 
 def step_on_the_head_only(classifier, images, labels, optimizer):
@@ -211,24 +183,6 @@ def step_with_the_loss_after_it(classifier, images, labels, optimizer):
     step_by_hand(classifier, images, labels, optimizer)
     with torch.no_grad():
         return F.cross_entropy(classifier(images), labels).item()
-
-
-def step_returning_graph(classifier, images, labels, optimizer):
-    classifier.eval()
-    loss = F.cross_entropy(classifier(images), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss
-
-
-def step_on_probabilities(classifier, images, labels, optimizer):
-    classifier.eval()
-    loss = F.cross_entropy(classifier(images).softmax(1), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
 
 
 def step_by_hand(classifier, images, labels, optimizer):
@@ -797,32 +751,32 @@ MISTAKES = [
     ),
     Mistake(
         "The step runs in train mode: BatchNorm uses the batch's statistics and its running ones move. Call classifier.eval().",
-        {"finetune_step": step_train_mode},
+        {"finetune_step": step_variant(train=True)},
         STEP,
     ),
     Mistake(
         "The step keeps the mode that it finds; here the tower came in train mode. Call classifier.eval() in the step.",
-        {"finetune_step": step_given_mode},
+        {"finetune_step": step_variant(train=None)},
         ("finetune_step_parameters",),
     ),
     Mistake(
         "Gradients of earlier batches are still in .grad: call optimizer.zero_grad() before backward().",
-        {"finetune_step": step_accumulating},
+        {"finetune_step": step_variant(zero_first=False)},
         STEP,
     ),
     Mistake(
         "The gradients are gone after the step: call optimizer.zero_grad() before backward(), not at the end.",
-        {"finetune_step": step_zero_after},
+        {"finetune_step": step_variant(zero_first=False, zero_last=True)},
         ("finetune_step_gradients",),
     ),
     Mistake(
         "No gradient was computed: call loss.backward() before optimizer.step().",
-        {"finetune_step": step_without_backward},
+        {"finetune_step": step_variant(backward=False)},
         STEP,
     ),
     Mistake(
         "The parameters do not move: call optimizer.step() after backward().",
-        {"finetune_step": step_without_step},
+        {"finetune_step": step_variant(move=False)},
         ("finetune_step_parameters",),
     ),
     Mistake(
@@ -835,15 +789,17 @@ MISTAKES = [
         {"finetune_step": step_with_the_loss_after_it},
         ("finetune_step_parameters",),
     ),
-    Mistake("The loss is summed over the batch: take the mean.", {"finetune_step": step_summed}, STEP),
+    Mistake(
+        "The loss is summed over the batch: take the mean.", {"finetune_step": step_variant(reduction="sum")}, STEP
+    ),
     Mistake(
         "The loss is returned with its graph: a list of such losses keeps every batch in memory. Return loss.item().",
-        {"finetune_step": step_returning_graph},
+        {"finetune_step": step_variant(graph=True)},
         ("finetune_step_gradients",),
     ),
     Mistake(
         "The cross-entropy gets probabilities: F.cross_entropy applies the softmax itself, give it logits.",
-        {"finetune_step": step_on_probabilities},
+        {"finetune_step": step_variant(softmax=True)},
         STEP,
     ),
     Mistake(

@@ -56,14 +56,12 @@ def pretrain(method: str, seed: int, steps: int, transductive: bool = False) -> 
     import helpers
 
     torch.manual_seed(seed)
-    learner, images, groups = (
-        names["LEARNERS"][method](),
-        helpers.load_unlabelled("smoke"),
-        helpers.load_styles("smoke"),
-    )
+    learner = names["LEARNERS"][method]()
     if transductive:
         everything = load_emoji(32)
         images, groups = everything.images, everything.style
+    else:
+        images, groups = helpers.load_unlabelled("smoke"), helpers.load_styles("smoke")
 
     def progress(step: int, loss: float) -> None:
         print(f"{step}/{steps} loss {loss:.4f}, {(clocks()[0] - started[0]) / step:.3f} s a step", flush=True)
