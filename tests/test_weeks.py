@@ -84,6 +84,8 @@ def test_every_mistake_fails_the_cells_it_names_with_its_hint_and_no_other(
     cells = {cell.grade_id: cell for cell in homework.unit_cells}
     for mistake, errors in zip(homework.mistakes, outcomes, strict=True):
         problems += [f"{mistake.hint!r} names {name!r}, no such unit cell" for name in set(mistake.fails) - set(cells)]
+        if not any(type(errors.get(name)) is AssertionError for name in mistake.fails):
+            problems.append(f"{mistake.hint!r}: every cell dies before its check can show the hint")
         for name, error in errors.items():
             where = f"{mistake.hint!r}, cell {name!r}"
             if (error is not None) != (name in mistake.fails):

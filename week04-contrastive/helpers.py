@@ -610,6 +610,39 @@ def draw_pictures(rows: Mapping[str, Tensor]) -> plt.Figure:
     return figure
 
 
+# method -> boxes of the trained side, boxes of the other side, is that side a moving average, does it get a gradient, what forbids one vector for all pictures
+DIAGRAMS = {
+    "SimCLR": (("f", "g"), ("f", "g"), False, True, "negatives of the batch"),
+    "MoCo": (("f", "g"), ("f'", "g'"), True, False, "negatives of the queue"),
+    "BYOL": (("f", "g", "predictor"), ("f'", "g'"), True, False, "predictor, stop-gradient,\nslow target"),
+    "SimSiam": (("f", "g", "predictor"), ("f", "g"), False, False, "predictor, stop-gradient"),
+    "SwAV": (("f", "g", "prototypes"), ("f", "g", "codes"), False, False, "codes that use all\nprototypes equally"),
+}
+
+
+def draw_methods() -> plt.Figure:
+    """Five methods in the same boxes: two views of a picture, backbone f, head g; dashed: no gradient; the arrow across: a moving average of the weights."""
+    figure, axes = plt.subplots(1, len(DIAGRAMS), figsize=(10, 3), layout="constrained")
+    for ax, (method, (trained, other, average, gradient, why)) in zip(axes, DIAGRAMS.items(), strict=True):
+        for x, boxes, live, colour in ((0.23, trained, True, "C0"), (0.77, other, gradient, "C2" if average else "C0")):
+            ax.text(x, -0.1, "view 1" if x < 0.5 else "view 2", ha="center", va="center", fontsize=8)
+            for k, name in enumerate(boxes):
+                arrow = {"arrowstyle": "->", "linestyle": "-" if live else "--"}
+                ax.annotate("", (x, k + 0.72), (x, k + 0.05 if k == 0 else k + 0.28), arrowprops=arrow)
+                box = {"boxstyle": "round,pad=0.3", "facecolor": colour if name[0] in "fg" else "C1", "alpha": 0.35}
+                ax.text(x, k + 0.95, name, ha="center", va="center", fontsize=8, bbox=box)
+            top = len(boxes) + 0.2
+            ax.plot([x, x, 0.5], [top, 3.6, 3.6], color="k", linewidth=0.8, linestyle="-" if live else "--")
+        ax.text(0.5, 3.6, "loss", ha="center", va="center", fontsize=8, bbox={"facecolor": "w", "boxstyle": "round"})
+        if average:
+            ax.annotate("", (0.68, 0.95), (0.33, 0.95), arrowprops={"arrowstyle": "->", "color": "C2"})
+            ax.text(0.5, 1.05, "EMA", ha="center", va="bottom", fontsize=7, color="C2")
+        ax.set(xlim=(0, 1), ylim=(-1, 4), title=method)
+        ax.text(0.5, -0.7, why, ha="center", va="center", fontsize=8, color="C3")
+        ax.axis("off")
+    return figure
+
+
 def plot_logs(
     logs: Mapping[str, Mapping[str, Sequence[float]]], columns: Sequence[str] = ("loss", "spread", "probe")
 ) -> plt.Figure:

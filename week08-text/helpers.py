@@ -195,9 +195,6 @@ def _wait() -> None:
 
 # Plots
 
-# Okabe and Ito's, for the colour-blind, too
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#000000", "#D55E00", "#56B4E9")
-
 
 def draw_blocks() -> Figure:
     """A block of the transformer of 2017 beside one of Llama: what was exchanged."""
@@ -228,7 +225,7 @@ def draw_sharing(heads: int, kv_heads: Sequence[int]) -> Figure:
         for h in range(heads):
             g = h // (heads // groups)
             at = (g + 0.5) * heads / groups - 0.5
-            ax.plot([h, at], [1, 0], color=f"C{g % 6}", linewidth=1)
+            ax.plot([h, at], [1, 0], color=f"C{g}", linewidth=1)
             ax.text(h, 1.12, f"q{h}", ha="center", fontsize=8)
             if h % (heads // groups) == 0:
                 ax.text(at, -0.32, f"k{g}, v{g}", ha="center", fontsize=8)
@@ -255,8 +252,8 @@ def plot_by_position(rows: Sequence[Mapping[str, Any]], length: int) -> Figure:
         excess = (found["same"] - found["window"])[:, : places // 2 * 2].reshape(len(found["same"]), -1, 2).mean(2)
         for ax, values, first in ((axes[0], found["full"], 0), (axes[1], excess, length)):
             at = first + (np.arange(values.shape[1]) + 0.5) * (4 * length - first) / values.shape[1]
-            ax.plot(at, values.mean(0), "-" if k < 3 else "--", color=COLOURS[k % len(COLOURS)], label=name)
-            ax.fill_between(at, values.min(0), values.max(0), color=COLOURS[k % len(COLOURS)], alpha=0.15, linewidth=0)
+            ax.plot(at, values.mean(0), "-" if k < 3 else "--", color=f"C{k}", label=name)
+            ax.fill_between(at, values.min(0), values.max(0), color=f"C{k}", alpha=0.15, linewidth=0)
     axes[0].axvline(length, color="k", linewidth=0.8)
     axes[0].set(xlabel="position, tokens (line: training length)", ylabel="loss, nats a token")
     axes[1].axhline(0, color="k", linewidth=0.8)

@@ -34,7 +34,7 @@ from lsdl.seminar import about_run, clocks, rounded, seminar_names, write_table
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
 HOMEWORK = ("simclr", "byol", "moco")  # methods whose code is the homework's solution
-BATCH_SIZE, SEEDS = 256, 3
+BATCH_SIZE, STEPS, SEEDS = 256, 3000, 3
 PARTS = (
     "methods",
     "colour",
@@ -44,16 +44,21 @@ PARTS = (
     "moco",
     "momentum",
     "shuffle",
+    "head",
     "collapse",
     "critics",
     "swav",
 )
 
 
-def pretrain(method: str, seed: int, steps: int, transductive: bool = False) -> None:
+def pretrain(method: str, seed: int, steps: int | None, transductive: bool = False) -> None:
     """Train one method and write its backbone with its log; only the first seed is committed."""
     names, started = Homework(WEEK).namespace() if method in HOMEWORK else seminar_names(WEEK), clocks()
     import helpers
+
+    if steps is None:  # every seed of a method gets the same
+        log = ASSETS / f"{method}.json"
+        steps = json.loads(log.read_text(encoding="utf-8"))["steps"] if log.is_file() else STEPS
 
     torch.manual_seed(seed)
     learner = names["LEARNERS"][method]()
@@ -224,7 +229,7 @@ def main() -> None:
     train = commands.add_parser("pretrain", help="train one method")
     train.add_argument("method", help="a key of the seminar's or the homework's LEARNERS")
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--steps", type=int, default=3000)
+    train.add_argument("--steps", type=int, help=f"default: as many as the committed checkpoint had, or {STEPS}")
     train.add_argument("--transductive", action="store_true", help="on all pictures, those of the tests among them")
     commands.add_parser("finetune", help="fine-tune what the homework loads")
     tables = commands.add_parser("tables", help="measure the seminar's tables")
