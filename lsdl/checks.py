@@ -164,6 +164,14 @@ class Entry:
             hints = [hint for hint, value in near if all(self.fingerprint_differs(value, a) for a in self.accepted)]
         return "\n".join([" Or: ".join(dict.fromkeys(hints)), str(differences[0])]) if hints else differences[0]
 
+    def score(self, right: Packed) -> str:
+        """Of right predictions, in brackets, how many are right and how many are needed; empty for other kinds."""
+        if self.kind != "predictions":
+            return ""
+        truth = self.labels.tensors[self.labels.structure[1]]
+        share = (_predicted(right).to(torch.int64) == truth.to(torch.int64)).double().mean()
+        return f" ({100 * share:.1f} % of the predictions, at least {100 * self.at_least:g} % are needed)"
+
     def fingerprint_differs(self, known: Packed, actual: Packed) -> str | None:
         """As a comparison of answers, but ten times as wide: a mistake may blow rounding up, and a hint decides no point."""
         rtol, atol = max(10 * self.rtol, FINGERPRINT_RTOL), max(10 * self.atol, FINGERPRINT_ATOL)
@@ -207,14 +215,10 @@ def _why(entry: Entry) -> str:
 
 
 def _explain_predictions(entry: Entry, actual: Packed) -> str | None:
-    labels, node = entry.labels, actual.structure
-    truth = labels.tensors[labels.structure[1]]
-    if node[0] in ("list", "tuple") and all(item[0] == "plain" and type(item[1]) is int for item in node[1]):
-        predicted = torch.tensor([item[1] for item in node[1]])
-    elif node[0] in ("tensor", "numpy"):
-        predicted = actual.tensors[node[1]]
-    else:
-        return expected_got(f"the classes of {truth.numel()} examples", actual, node)
+    truth = entry.labels.tensors[entry.labels.structure[1]]
+    predicted = _predicted(actual)
+    if predicted is None:
+        return expected_got(f"the classes of {truth.numel()} examples", actual, actual.structure)
     if predicted.shape != truth.shape:
         scores = predicted.shape[: truth.ndim] == truth.shape and predicted.ndim == truth.ndim + 1
         hint = " These look like scores of classes: argmax over the last dimension gives the classes." if scores else ""
@@ -228,6 +232,14 @@ def _explain_predictions(entry: Entry, actual: Packed) -> str | None:
             f"at least {100 * entry.at_least:g} % are needed."
         )
     return None
+
+
+def _predicted(actual: Packed) -> Tensor | None:
+    """A tensor, an array or a list of integers as a tensor; None for anything else."""
+    node = actual.structure
+    if node[0] in ("list", "tuple") and all(item[0] == "plain" and type(item[1]) is int for item in node[1]):
+        return torch.tensor([item[1] for item in node[1]])
+    return actual.tensors[node[1]] if node[0] in ("tensor", "numpy") else None
 
 
 class ReferenceStore:
@@ -320,18 +332,6 @@ class ReferenceStore:
         _write(path, data)
 
 
-def judge_entry(store: ReferenceStore, name: str, actual: Any) -> str | None:
-    """Judge an answer (a value, or packed) by the reference of that name.
-
-    Returns:
-        None if it is right, else the explanation for its author.
-
-    Raises:
-        NoReference: the store has none of that name.
-    """
-    return store.entry(name).explain(actual if isinstance(actual, Packed) else pack(actual))
-
-
 @lru_cache(maxsize=8)
 def _header(path: Path, _modified: int, _size: int) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
@@ -371,12 +371,14 @@ class Check:
 
     def __call__(self, name: str, actual: Any) -> None:
         __tracebackhide__ = True
-        outbox = os.environ.get("LSDL_OUTBOX")
-        explanation = _send(Path(outbox), name, actual) if outbox else judge_entry(_find(name), name, actual)
-        if explanation is not None:
+        if outbox := os.environ.get("LSDL_OUTBOX"):
+            if (problem := _send(Path(outbox), name, actual)) is not None:
+                raise _failure(name, problem) from None
+            return
+        entry, answer = _find(name).entry(name), pack(actual)
+        if (explanation := entry.explain(answer)) is not None:
             raise _failure(name, explanation) from None
-        if not outbox:
-            print(f"{name}: right")  # a cell without output looks as if it had not run
+        print(f"{name}: right{entry.score(answer)}")  # a cell without output looks as if it had not run
 
     def inputs(self, name: str) -> tuple:
         """Fresh copies of the inputs of a check; changing them changes no later check."""

@@ -17,6 +17,10 @@ from pathlib import Path
 from lsdl.intake import MAX_BYTES, BadNotebook, Notebook, grade_id, is_locked, mend, parse
 
 HOMEWORKS = Path(__file__).with_name("homeworks.json")
+EMPTY = {
+    "code": "raise NotImplementedError()",
+    "markdown": "YOUR ANSWER HERE",
+}  # what nbgrader leaves in a released answer
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Diagnosis:
     line: str
 
 
-def skeleton(released: Notebook) -> Notebook:
-    """What the doctor has to know of a parsed homework: its nbgrader cells, of the answers without their text."""
+def skeleton(released: Notebook, required_cells: Sequence[str] = ()) -> Notebook:
+    """What the doctor has to know of a parsed homework: its nbgrader cells, of the answers without their text, and which of them must not be missing."""
     cells = [
         {
             "cell_type": cell["cell_type"],
@@ -39,7 +43,7 @@ def skeleton(released: Notebook) -> Notebook:
         for cell in released["cells"]
         if grade_id(cell)
     ]
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"required_cells": list(required_cells)}, "cells": cells}
 
 
 def likeness(notebook: Notebook, homework: Notebook) -> int:
@@ -60,7 +64,7 @@ def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[D
     Args:
         name: what the lines call the notebook.
         data: its bytes.
-        homeworks: the released homeworks, or their skeletons, by week; the one counts that the notebook resembles most.
+        homeworks: the `skeleton` of each released homework, by week; the one counts that the notebook resembles most.
     """
     try:
         notebook = parse(data)
@@ -70,7 +74,7 @@ def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[D
                 "No cell of the notebook is one of a homework of this course: is it the seminar, or another notebook?"
             )
             return [Diagnosis("problem", line)]
-        _, findings = mend(notebook, homeworks[week])
+        mended, findings = mend(notebook, homeworks[week])
     except BadNotebook as error:
         return [Diagnosis("problem", str(error))]
     found = []
@@ -78,9 +82,25 @@ def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[D
     if old in range(5):
         line = f"The notebook has the old format 4.{old}: open it in a newer Jupyter and save it."
         found.append(Diagnosis("note", f"{line} The grader also does this by itself."))
-    if not findings:
-        return [*found, Diagnosis("ok", f"{name}: a complete homework of {week}")]
-    return found + [Diagnosis("problem", f"{finding.problem}: {finding.advice}.") for finding in findings]
+    found += [Diagnosis("problem", f"{finding.problem}: {finding.advice}.") for finding in findings]
+    empty, required = _empty_answers(mended), homeworks[week]["metadata"].get("required_cells", [])
+    for cell in required:
+        if cell in empty:
+            found.append(Diagnosis("problem", f"{cell} is still empty: without it the whole homework counts 0."))
+    if others := [cell for cell in empty if cell not in required]:
+        found.append(Diagnosis("note", f"Still empty, and without points like that: {', '.join(others)}."))
+    if not any(diagnosis.level == "problem" for diagnosis in found):
+        found.append(Diagnosis("ok", f"{name}: every cell of the homework of {week} is there"))
+    return found
+
+
+def _empty_answers(notebook: Notebook) -> list[str]:
+    """The names of the answers in which what nbgrader put there still stands."""
+    return [
+        grade_id(cell)
+        for cell in notebook["cells"]
+        if grade_id(cell) and not is_locked(cell) and EMPTY.get(cell["cell_type"], "\0") in cell["source"]
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

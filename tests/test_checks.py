@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lsdl.checks import Alternative, Case, Entry, Mistake, NoReference, ReferenceStore, check, judge_entry, read_answer
-from lsdl.compare import pack, unpack
+from lsdl.checks import Alternative, Case, Entry, Mistake, NoReference, ReferenceStore, check, read_answer
+from lsdl.compare import Packed, pack, unpack
 
 X = torch.arange(6.0).reshape(2, 3)
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -55,6 +55,10 @@ def failure(name: str, actual: object) -> str:
     return str(caught.value)
 
 
+def judged(store: ReferenceStore, name: str, answer: object) -> str | None:
+    return store.entry(name).explain(answer if isinstance(answer, Packed) else pack(answer))
+
+
 def test_right_answers_pass_and_say_so(week: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check("net/state", {"b": None, "w": X.numpy()}) is None
     assert capsys.readouterr().out == "net/state: right\n"
@@ -64,7 +68,9 @@ def test_right_answers_pass_and_say_so(week: Path, capsys: pytest.CaptureFixture
     check("mask/rate", 0.6)
     check("mask/rate", np.float32(0.5))
     for classes in (LABELS, LABELS.tolist(), LABELS.numpy(), torch.tensor([0, 1, 2, 0]), LABELS.to(torch.uint8)):
+        capsys.readouterr()
         check("top/classes", classes)
+        assert capsys.readouterr().out.startswith("top/classes: right (")
     check("z/complex", torch.tensor([1 + 2j]))
 
 
@@ -205,8 +211,8 @@ def test_an_entry_survives_storing(tmp_path: Path) -> None:
     for name, entry in stored.items():
         again = store.entry(name)
         assert repr(again) == repr(entry)
-    assert judge_entry(store, "either/form", X) is None
-    assert judge_entry(store, "either/form", pack(X + 1)) is not None
+    assert judged(store, "either/form", X) is None
+    assert judged(store, "either/form", pack(X + 1)) is not None
 
 
 def test_missing_files_and_names_are_one_sentence(tmp_path: Path) -> None:
@@ -237,9 +243,9 @@ def test_the_outbox_takes_every_answer_and_compares_nothing(
     assert [name for name, _ in read] == ["net/state", "unknown", "mask/rate"]
     assert repr(unpack(read[0][1])) == repr({"w": X + 1, "b": [None, torch.tensor(1 + 2j)]})
     store = ReferenceStore(week / "assets" / "references.safetensors")
-    assert judge_entry(store, "net/state", read[0][1]) is not None
-    assert judge_entry(store, "mask/rate", read[2][1]) is None
-    assert "got an object of type function" in str(judge_entry(store, "mask/rate", read[1][1]))
+    assert judged(store, "net/state", read[0][1]) is not None
+    assert judged(store, "mask/rate", read[2][1]) is None
+    assert "got an object of type function" in str(judged(store, "mask/rate", read[1][1]))
     assert torch.equal(check.inputs("net/state")[0], X)
 
 

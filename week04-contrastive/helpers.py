@@ -723,22 +723,29 @@ def fit(
     return returned
 
 
-def tsne_pictures(scale: str, task: FewLabels, classes: int = 20, versions: int = 6) -> Labelled:
-    """Test pictures for a map, a few hundred of some classes: of each test picture several moved versions (full scale: other pictures)."""
+def tsne_pictures(scale: str, task: FewLabels, classes: int = 10, versions: int = 6) -> tuple[Tensor, Tensor, Tensor]:
+    """Test pictures for a map, of some classes: of each drawing several moved versions (full scale: other pictures).
+
+    Returns:
+        pictures (n, 3, size, size) uint8, classes (n,) and which drawing of its class a picture shows (n,), a number from 0; full scale: 0.
+    """
     if scale == "full":
         images, labels = task.tests["id"]
         chosen = torch.cat([(labels == k).nonzero()[: 3 * versions, 0] for k in range(len(task.names))])
-        return images[chosen], labels[chosen]
+        return images[chosen], labels[chosen], torch.zeros_like(chosen)
     images, labels = (torch.cat([test[i][test[1] < classes] for test in task.tests.values()]) for i in (0, 1))
-    images, labels = images.repeat_interleave(versions, 0), labels.repeat_interleave(versions)
-    return moved(images), labels
+    drawings = torch.cat([torch.full(((y < classes).sum(),), k) for k, (_, y) in enumerate(task.tests.values())])
+    images, labels, drawings = (x.repeat_interleave(versions, 0) for x in (images, labels, drawings))
+    return moved(images), labels, drawings
 
 
-def scatter_classes(ax: plt.Axes, points: Tensor | np.ndarray, labels: Tensor) -> None:
-    """Points (n, 2) by class: ten colours, and another marker for every further ten classes."""
-    for k in labels.unique().tolist():
-        x, y = np.asarray(points)[(labels == k).numpy()].T
-        ax.scatter(x, y, s=9, color=f"C{k % 10}", marker="ox^sD"[k // 10 % 5], linewidths=0.8)
+def scatter_classes(ax: plt.Axes, points: Tensor | np.ndarray, labels: Tensor, drawings: Tensor) -> None:
+    """Points (n, 2): a colour for each class (n,), a marker for each drawing (n,) of it."""
+    colour = plt.get_cmap("tab10")(labels % 10)
+    for k in drawings.unique().tolist():
+        chosen = (drawings == k).numpy()
+        x, y = np.asarray(points)[chosen].T
+        ax.scatter(x, y, s=14, color=colour[chosen], marker="ox^sD"[k % 5], linewidths=0.8)
     ax.set(xticks=[], yticks=[])
 
 
@@ -749,7 +756,7 @@ def clustered_error(right_a: Tensor, right_b: Tensor, cluster: Tensor) -> float:
     with a cluster of its own for each picture it is the error of the paired difference.
 
     Args:
-        right_a, right_b: (n,) bool, which pictures either model gets right.
+        right_a, right_b: (n,) bool, which pictures either model gets right; or shares in [0, 1].
         cluster: (n,) int64.
     """
     difference = right_a.double() - right_b.double()

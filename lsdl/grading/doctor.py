@@ -10,8 +10,8 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from lsdl.course import CourseError, course_root, find_weeks
-from lsdl.doctor import Diagnosis, examine, likeness
+from lsdl.course import CourseError, course_root, find_weeks, load_course
+from lsdl.doctor import Diagnosis, examine, likeness, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes
 from lsdl.grading.jail import capabilities, missing
@@ -77,7 +77,9 @@ def examine_notebook(path: Path, root: Path | None = None) -> list[Diagnosis]:
             made = release(week, check=False, to=Path(scratch), in_gradebook=False)
         except GradingError as error:
             return [Diagnosis("problem", str(error))]
-        return examine(path.name, data, {week.name: parse((made / "homework.ipynb").read_bytes())})
+        released = parse((made / "homework.ipynb").read_bytes())
+        entry = load_course(root).weeks.get(week.name)
+        return examine(path.name, data, {week.name: skeleton(released, entry.required_cells if entry else ())})
 
 
 def _sandbox() -> list[Diagnosis]:

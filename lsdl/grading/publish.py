@@ -51,19 +51,21 @@ def publish(target: Path, root: Path | None = None, *, check: bool = True) -> li
         for name in NOT_PUBLISHED:
             path = tree / "lsdl" / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        homeworks = {}
+        homeworks, course = {}, load_course(root)
         for week in weeks:
             # Read-only checks of the gradebook are not wanted here: a tree can be published before a term begins.
             release(week, check=False, to=tree, in_gradebook=False)
             if (week / "seminar.ipynb").is_file():
                 shutil.copy(week / "seminar.ipynb", tree / week.name)
             # From the released notebook: nothing can be in it that students do not have anyway.
-            homeworks[week.name] = skeleton(parse((tree / week.name / "homework.ipynb").read_bytes()))
+            released = parse((tree / week.name / "homework.ipynb").read_bytes())
+            homeworks[week.name] = skeleton(
+                released, course.weeks[week.name].required_cells if week.name in course.weeks else ()
+            )
         for path in (*root.glob("LICENSE*"), root / "CITATION.cff"):
             if path.is_file():
                 shutil.copy(path, tree)
         _write(tree / "lsdl" / HOMEWORKS.name, json.dumps(homeworks, indent=1, sort_keys=True) + "\n")
-        course = load_course(root)
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         _write(tree / "pyproject.toml", _pyproject(project))
         _write(tree / "requirements.txt", _requirements(project))

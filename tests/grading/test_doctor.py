@@ -57,7 +57,10 @@ def test_a_machine_without_the_course(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_notebooks(week: Path, tmp_path: Path) -> None:
     good = release(week, check=False) / "homework.ipynb"
-    assert [d.level for d in examine_notebook(good)] == ["ok"]
+    assert [(d.level, d.line) for d in examine_notebook(good)] == [
+        ("note", "Still empty, and without points like that: double, square, why."),
+        ("ok", "homework.ipynb: every cell of the homework of week97-tiny is there"),
+    ]
 
     notebook = json.loads(good.read_text())
     del notebook["cells"][2]
@@ -67,11 +70,22 @@ def test_notebooks(week: Path, tmp_path: Path) -> None:
         (
             "problem",
             "the test double_value is missing: copy that cell from a fresh homework.ipynb.",
-        )
+        ),
+        ("note", "Still empty, and without points like that: double, square, why."),
     ]
     bad.write_text("{")
     assert "not JSON" in examine_notebook(bad)[0].line
     assert "is it the seminar" in examine_notebook(week / "seminar.ipynb")[0].line
+
+
+def test_a_required_answer_that_is_still_empty_is_a_problem(week: Path) -> None:
+    with (week.parent / "course.toml").open("a") as file:
+        file.write('required_cells = ["why"]\n')
+    lines = [(d.level, d.line) for d in examine_notebook(release(week, check=False) / "homework.ipynb")]
+    assert lines == [
+        ("problem", "why is still empty: without it the whole homework counts 0."),
+        ("note", "Still empty, and without points like that: double, square."),
+    ]
 
 
 def duplicate(notebook: dict) -> None:
@@ -111,7 +125,7 @@ def test_each_damage_is_one_line_with_its_mend(
     path.write_text(json.dumps(notebook))
     found = [(d.level, d.line) for d in examine_notebook(path)]
     assert any(kind == level and line.startswith(said) for kind, line in found), found
-    assert all("\n" not in line and line.endswith((".", "tiny")) for _, line in found)
+    assert all("\n" not in line and line.endswith((".", "there")) for _, line in found)
 
 
 def test_no_such_notebook(week: Path) -> None:

@@ -146,7 +146,7 @@ def replace_cells(notebook: dict) -> None:
 
 
 DAMAGES: list[tuple[Callable[[dict], None], int, str]] = [
-    (lambda notebook: None, 0, "ok      homework.ipynb: a complete homework of week97-tiny"),
+    (lambda notebook: None, 0, "ok      homework.ipynb: every cell of the homework of week97-tiny is there"),
     (delete_test, 1, "problem the test double_value is missing: copy that cell from a fresh homework.ipynb."),
     (double_test, 1, "problem double_value is there 2 times: delete the copies."),
     (strip_metadata, 1, "problem double had lost its metadata: copy your answers into a fresh homework.ipynb"),

@@ -76,6 +76,11 @@ def four(g: Generator) -> tuple:
     return tuple(2 * torch.randn(5, 6, generator=g) for _ in range(4))
 
 
+def large_halves(g: Generator) -> tuple:
+    """The same in half precision, with norms over 65504, its largest number."""
+    return tuple((60000 * z / z.abs().amax(1, keepdim=True)).half() for z in four(g))
+
+
 def momentum_steps(g: Generator) -> tuple:
     total = integer(50, 200, g)
     return 0.9 + 0.09 * torch.rand((), generator=g).item(), [0, 7, total // 2, total - 1, total], total
@@ -144,13 +149,13 @@ def finetune_steps(g: Generator) -> tuple:
 
 
 def two_orders(g: Generator) -> tuple[list[str], list[str]]:
-    """Our names and theirs: another order, one class more and one less, capitals, white space."""
+    """Our names and theirs: another order, one class more (in whose name one of ours hides) and one less, capitals, white space."""
     names = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
     ours = [names[i] for i in torch.randperm(10, generator=g)]
     theirs = [ours[i] for i in torch.randperm(10, generator=g) if ours[i] != "monkey"]
-    theirs.insert(integer(1, 8, g), "frog")
-    shared = [i for i, name in enumerate(theirs) if name != "frog"]
-    theirs[shared[2]], theirs[shared[5]] = theirs[shared[2]].capitalize(), f" {theirs[shared[5]]} "
+    theirs.insert(integer(1, 8, g), "catfish")
+    shared = [i for i, name in enumerate(theirs) if name != "catfish"]
+    theirs[shared[2]], theirs[shared[5]] = theirs[shared[2]].capitalize(), f"\t{theirs[shared[5]]} \n"
     return ours, theirs
 
 
@@ -169,7 +174,7 @@ def nothing_left(g: Generator) -> tuple:
 
 
 def table_inputs(g: Generator) -> tuple:
-    """Two models on three domains of unequal size."""
+    """Two models on three domains of unequal size; one model has its domains in another order than `labels`."""
     sizes = {"id": 30, "other set": 20, "other set, moved": 10}
     mapping = torch.tensor([3, 0, -1, 5, 1, 2])
     labels = {d: torch.randint(6, (n,), generator=g) for d, n in sizes.items()}
@@ -179,8 +184,9 @@ def table_inputs(g: Generator) -> tuple:
         logits[model] = {}
         for domain, y in labels.items():
             values = torch.randn(len(y), 6, generator=g)
-            values[torch.arange(len(y)), maps[domain][y]] += {"id": 3.0, "other set": 2.0}.get(domain, 1.0)
+            values[torch.arange(len(y)), maps[domain][y]] += {"id": 3.0, "other set": 1.0}.get(domain, 2.0)
             logits[model][domain] = values
+    logits["SimCLR probe"] = dict(reversed(logits["SimCLR probe"].items()))
     return logits, labels, maps
 
 
@@ -195,11 +201,19 @@ def ring(g: Generator) -> tuple:
 
 
 def queued(g: Generator) -> tuple:
-    """Queries, keys and a queue of which three rows were never written."""
-    queue = nn.functional.normalize(torch.randn(8, 6, generator=g), dim=1)
-    queue[5:] = 0
+    """Queries, keys and a queue of which three rows were never written, one of them between others; a written row has a 0, one no positive number."""
+    queue = torch.randn(8, 6, generator=g)
+    queue[0, 0], queue[1] = 0, -queue[1].abs()
+    queue = nn.functional.normalize(queue, dim=1)
+    queue[[2, 6, 7]] = 0
     q, k, temperature = projections(g)
     return q, k, queue, temperature
+
+
+def queued_half(g: Generator) -> tuple:
+    """Queries and keys of half precision."""
+    _, _, queue, _ = queued(g)
+    return *half_projections(g)[:2], queue, 0.1
 
 
 def moco_steps(g: Generator) -> tuple:
@@ -263,6 +277,7 @@ CASES = {
     "simclr/hidden": predictions(0.165, SIMCLR),
     "byol_loss/value": value(four, FEW),
     "byol_loss/hidden": value(four, FEW),
+    "byol_loss/half": exact_type(large_halves),
     "byol_loss/gradient": value(four, FEW),
     "byol_loss/hidden_gradient": value(four, FEW),
     "target_momentum/value": value(momentum_steps, FEW, 1e-7, 1e-9),
@@ -303,6 +318,7 @@ CASES = {
     "enqueue_keys/value": value(ring, EXACT),
     "enqueue_keys/hidden": value(ring, EXACT),
     "moco_v2_loss/value": value(queued, FEW),
+    "moco_v2_loss/half": exact_type(queued_half),
     "moco_v2_loss/gradient": value(queued, FEW),
     "moco_v2_loss/hidden": value(queued, FEW),
     "moco_steps/value": tiny(moco_steps),

@@ -16,8 +16,11 @@ from lsdl.checks import Alternative, Mistake
 # Task 0 and fine-tuning steps
 
 
-def step_in(mode, *, accumulate=False, reduction="mean", graph=False):
-    """A training step in some mode: True, False, None (as it comes) or "frozen" (BatchNorm in eval mode)."""
+def step_in(mode, *, accumulate=False, reduction="mean", graph=False, softmax=False, moves=True, zero=""):
+    """A training step in some mode: True, False, None (as it comes) or "frozen" (BatchNorm in eval mode).
+
+    zero: "between" or "after": where `zero_grad` is called once more.
+    """
 
     def step(model, images, labels, optimizer):
         if mode is not None:
@@ -25,11 +28,17 @@ def step_in(mode, *, accumulate=False, reduction="mean", graph=False):
         for module in model.modules():
             if mode == "frozen" and isinstance(module, nn.BatchNorm2d):
                 module.eval()
-        loss = F.cross_entropy(model(images), labels, reduction=reduction)
+        logits = model(images)
+        loss = F.cross_entropy(logits.softmax(1) if softmax else logits, labels, reduction=reduction)
         if not accumulate:
             optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        if zero == "between":
+            optimizer.zero_grad()
+        if moves:
+            optimizer.step()
+        if zero == "after":
+            optimizer.zero_grad()
         return loss if graph else loss.item()
 
     return step
@@ -64,10 +73,16 @@ def finetune_untrained_norm(classifier, images, labels, optimizer, freeze_norm):
     return finetune_in()(classifier, images, labels, optimizer, freeze_norm)
 
 
-def finetune_zero_after(classifier, images, labels, optimizer, freeze_norm):
-    loss = finetune_in()(classifier, images, labels, optimizer, freeze_norm)
-    optimizer.zero_grad()
-    return loss
+def finetune_reversed(classifier, images, labels, optimizer, freeze_norm):
+    return finetune_in()(classifier, images, labels, optimizer, not freeze_norm)
+
+
+def finetune_children_only(classifier, images, labels, optimizer, freeze_norm):
+    classifier.train()
+    for module in classifier.backbone.children():
+        if freeze_norm and isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return step_in(None)(classifier, images, labels, optimizer)
 
 
 # Task 1
@@ -103,6 +118,8 @@ def ntx(
     multiply=False,
     no_temperature=False,
     summed=False,
+    by_n=False,
+    neighbour=False,
     in_half=0,
 ):
     """NT-Xent with one thing wrong; in_half: 1 computes in the input's type, 2 only normalises in it, 3 only returns it."""
@@ -120,14 +137,14 @@ def ntx(
             across = [F.cross_entropy(part, torch.arange(n)) for part in (s[:n, n:], s[n:, :n])]
             return across[0] if one_side else sum(across) / 2
         own = torch.eye(2 * n, dtype=torch.bool)
-        partner = torch.arange(2 * n).roll(n)
+        partner = (torch.arange(2 * n) + (1 if neighbour else n)) % (2 * n)
         positive = s[torch.arange(2 * n), partner]
         s = s if self_in else s.masked_fill(own, 0.0 if zero_diagonal else -torch.inf)
         if positive_out:
             s = s.masked_fill(own.roll(n, 1), -torch.inf)
         losses = torch.logsumexp(s, 1) - positive
         losses = losses[:n] if first_anchors else losses
-        loss = losses.sum() if summed else losses.mean()
+        loss = losses.sum() if summed else losses.sum() / n if by_n else losses.mean()
         return loss.to(kind) if in_half == 3 else loss
 
     return nt_xent
@@ -182,18 +199,34 @@ def simclr_variant(
 # Task 2
 
 
-def byol(*, same_view=False, one_direction=False, mean=False, norm=True, squared=False, detach=True, summed=False):
+def byol(
+    *,
+    same_view=False,
+    one_direction=False,
+    mean=False,
+    norm=True,
+    squared=False,
+    detach=True,
+    summed=False,
+    root=False,
+    second_constant=False,
+    only_z1=False,
+    half=False,
+):
     def byol_loss(p1, p2, z1, z2):
+        if second_constant:
+            p2 = p2.detach()
         if detach:
-            z1, z2 = z1.detach(), z2.detach()
+            z1, z2 = z1.detach(), z2 if only_z1 else z2.detach()
         if same_view:
             z1, z2 = z2, z1
         total = 0
-        pairs = [(p1.float(), z2.float()), (p2.float(), z1.float())]
+        pairs = [(p1, z2), (p2, z1)] if half else [(p1.float(), z2.float()), (p2.float(), z1.float())]
         for p, z in pairs[:1] if one_direction else pairs:
             if norm:
                 p, z = F.normalize(p, dim=1), F.normalize(z, dim=1)
             per_row = (p - z).square().mean(1) if squared else (p - z).square().sum(1)
+            per_row = per_row.sqrt() if root else per_row
             total = total + (per_row.sum() if summed else per_row.mean())
         return total / 2 if mean else total
 
@@ -208,6 +241,11 @@ def byol_by_cosine(*, axis=1, shift=2, factor=2):
     return byol_loss
 
 
+def byol_of_products(p1, p2, z1, z2):
+    products = [(p.float() * z.detach().float()).sum(1) for p, z in ((p1, z2), (p2, z1))]
+    return sum((2 - 2 * product).mean() for product in products)
+
+
 def byol_without_gradient(p1, p2, z1, z2):
     return byol()(p1.detach(), p2.detach(), z1, z2)
 
@@ -218,6 +256,14 @@ def byol_gradient_to_targets_only(p1, p2, z1, z2):
 
 def momentum_reversed(start, step, steps):
     return start + (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2
+
+
+def momentum_without_half(start, step, steps):
+    return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1)
+
+
+def momentum_constant(start, step, steps):
+    return start
 
 
 def momentum_linear(start, step, steps):
@@ -237,17 +283,19 @@ def momentum_by_interpolation(start, step, steps):
     return start + (1 - start) * share
 
 
-def ema(*, swap=False, buffers=None, online_moves=False, rebind=False, copy_all=False):
+def ema(*, swap=False, buffers=None, online_moves=False, rebind=False, copy_all=False, added=False, exchanged=False):
     @torch.no_grad()
     def update_target(target, online, tau):
         tau = 1 - tau if swap else tau
+        if exchanged:
+            target, online = online, target
         for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
             if rebind:
                 slow = tau * slow + (1 - tau) * fast
             elif copy_all:
                 slow.copy_(fast)
             else:
-                slow.copy_(tau * slow + (1 - tau) * fast)
+                slow.copy_(tau * slow + (1 if added else 1 - tau) * fast)
             if online_moves:
                 fast.copy_(slow)
         for (name, slow), fast in zip(target.named_buffers(), online.buffers(), strict=True):
@@ -280,6 +328,10 @@ def byol_views(
     all_joint=False,
     predicted_target=False,
     own_target=False,
+    eval_online=False,
+    eval_predictor=False,
+    cut_predictor=False,
+    returned="z1",
 ):
     def each(network, views, joint):
         if second_first:
@@ -287,10 +339,17 @@ def byol_views(
         return network(torch.cat(list(views))).chunk(2) if joint else [network(x) for x in views]
 
     def byol_views_loss(online, predictor, target, views):
-        if target_eval:
-            target.eval()
+        for network, off in ((target, target_eval), (online, eval_online), (predictor, eval_predictor)):
+            if off:
+                network.eval()
         z1, z2 = each(online, views, concat or all_joint)
-        p1, p2 = (z1, z2) if no_predictor else each(predictor, (z1, z2), all_joint or predictor_joint)
+        p1, p2 = (
+            (z1, z2)
+            if no_predictor
+            else each(
+                predictor, (z1.detach(), z2.detach()) if cut_predictor else (z1, z2), all_joint or predictor_joint
+            )
+        )
         with torch.set_grad_enabled(with_grad):
             teacher = online if online_again else target
             t1, t2 = (z1, z2) if own_target else each(teacher, views, all_joint or target_joint)
@@ -299,18 +358,20 @@ def byol_views(
         if same_view:
             t1, t2 = t2, t1
         loss = byol(detach=not with_grad)(p1, p2, t1, t2)
-        return loss, (p1 if prediction else z1).float()
+        z = {"z1": z1, "z2": z2, "unit": F.normalize(z1.float(), dim=1), "target": t1}[returned]
+        return loss, (p1 if prediction else z).float()
 
     return byol_views_loss
 
 
-def std_variant(*, norm=True, dim=0, scaled=False, variance=False, correction=1, whole=False):
+def std_variant(*, norm=True, axis=1, dim=0, scaled=False, variance=False, correction=1, whole=False, summed=False):
     def std_of_z(z):
-        z = F.normalize(z.float(), dim=1) if norm else z.float()
+        z = F.normalize(z.float(), dim=axis) if norm else z.float()
         if whole:
             return z.std().item()
         value = z.var(dim, correction=correction) if variance else z.std(dim, correction=correction)
-        return (value.mean() * (z.shape[1] ** 0.5 if scaled else 1)).item()
+        value = value.sum() if summed else value.mean()
+        return (value * (z.shape[1] ** 0.5 if scaled else 1)).item()
 
     return std_of_z
 
@@ -318,7 +379,18 @@ def std_variant(*, norm=True, dim=0, scaled=False, variance=False, correction=1,
 # Task 3
 
 
-def features_variant(*, output=False, train_mode=False, all_train=False, keep_hook=False, eval_after=False, drop=False):
+def features_variant(
+    *,
+    output=False,
+    train_mode=False,
+    all_train=False,
+    keep_hook=False,
+    eval_after=False,
+    drop=False,
+    at_once=False,
+    chunk=False,
+    flat=False,
+):
     @torch.no_grad()
     def inputs_of(model, layer, images, batch_size):
         kept, modes = [], {m: m.training for m in model.modules()}
@@ -329,7 +401,7 @@ def features_variant(*, output=False, train_mode=False, all_train=False, keep_ho
             hook = module.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
         if not train_mode:
             model.eval()
-        batches = list(images.split(batch_size))
+        batches = [images] if at_once else list((images.chunk if chunk else images.split)(batch_size))
         for batch in batches[:-1] if drop else batches:
             model(batch)
         if not keep_hook:
@@ -339,7 +411,7 @@ def features_variant(*, output=False, train_mode=False, all_train=False, keep_ho
         elif not eval_after:
             for m, mode in modes.items():
                 m.training = mode
-        return torch.cat(kept)
+        return torch.cat(kept).flatten(1) if flat else torch.cat(kept)
 
     return inputs_of
 
@@ -365,14 +437,17 @@ def features_by_stopping(model, layer, images, batch_size):
     return torch.cat(kept)
 
 
-def agreement_variant(*, own=False, farthest=False, majority=False, k_plus=0):
+def agreement_variant(*, own=False, farthest=False, majority=False, some=False, percent=False, first=False, k_plus=0):
     def neighbour_agreement(points, labels, k):
         distance = torch.cdist(points, points)
         if not own:
             distance = distance.fill_diagonal_(-torch.inf if farthest else torch.inf)
-        nearest = distance.topk(k + k_plus, dim=1, largest=farthest).indices
+        nearest = distance.topk(1 if first else k + k_plus, dim=1, largest=farthest).indices
         same = (labels[nearest] == labels[:, None]).float()
-        return (same.mean(1) > 0.5).float().mean().item() if majority else same.mean().item()
+        if some:
+            same = same.amax(1)
+        value = (same.mean(1) > 0.5).float().mean().item() if majority else same.mean().item()
+        return 100 * value if percent else value
 
     return neighbour_agreement
 
@@ -419,23 +494,41 @@ def probe_variant(*, shared=False, trainable=False, train_mode=False, random_hea
     return LinearProbe
 
 
-def head_by(*, standardise=True, fold=True, penalty=1.0, fold_bias=True, bias_by_mean=False, constant_kept=True):
+def head_by(
+    *,
+    standardise=True,
+    fold=True,
+    penalty=1.0,
+    fold_bias=True,
+    bias_by_mean=False,
+    constant_kept=True,
+    bias_sign=-1,
+    correction=0,
+    in_place=False,
+    penalised_bias=False,
+):
     """scikit-learn's optimum, right or with one thing wrong."""
 
     def fit_head(features, labels, classes, weight_decay):
         x = features.double()
-        mean, std = x.mean(0), x.std(0, correction=0)
+        mean, std = x.mean(0), x.std(0, correction=correction)
         constant = std < 1e-6
         std = std.masked_fill(constant, 1.0)
         if not standardise:
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
         c = 1 / (len(x) * weight_decay * penalty)
-        model = LogisticRegression(C=c, max_iter=20_000, tol=1e-9).fit(((x - mean) / std).numpy(), labels.numpy())
+        x = (x - mean) / std
+        if in_place:
+            features.copy_(x)
+        solver = LogisticRegression(C=c, max_iter=20_000, tol=1e-9, fit_intercept=not penalised_bias)
+        model = solver.fit((F.pad(x, (0, 1), value=1.0) if penalised_bias else x).numpy(), labels.numpy())
         weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
-        head = nn.Linear(x.shape[1], classes)
+        if penalised_bias:
+            weight, bias = weight[:, :-1], weight[:, -1]
+        head = nn.Linear(features.shape[1], classes)
         head.weight.data = (weight / std if fold else weight).float()
         folded = (weight if bias_by_mean else weight / std) @ mean
-        head.bias.data = (bias - folded if fold and fold_bias else bias).float()
+        head.bias.data = (bias + bias_sign * folded if fold and fold_bias else bias).float()
         if not constant_kept:  # 0 / 0 in the constant channel reaches every logit
             head.weight.data[:, constant] = torch.nan
         return head
@@ -467,7 +560,7 @@ def build_from_state(backbone, classes):
     return classifier
 
 
-def groups_variant(*, decay_all=False, swapped=False, one_rate=False, no_decay_head=False):
+def groups_variant(*, decay_all=False, swapped=False, one_rate=False, no_decay_head=False, head_first=False):
     def parameter_groups(classifier, backbone_lr, head_lr, weight_decay):
         if swapped:
             backbone_lr, head_lr = head_lr, backbone_lr
@@ -480,6 +573,7 @@ def groups_variant(*, decay_all=False, swapped=False, one_rate=False, no_decay_h
             ([classifier.head.weight], head_lr, 0.0 if no_decay_head else weight_decay),
             ([classifier.head.bias], head_lr, weight_decay if decay_all else 0.0),
         ]
+        rows = rows[2:] + rows[:2] if head_first else rows
         return [{"params": p, "lr": lr, "weight_decay": decay} for p, lr, decay in rows]
 
     return parameter_groups
@@ -505,6 +599,12 @@ def map_after(clean):
         return torch.tensor([known.index(clean(n)) if clean(n) in known else -1 for n in theirs])
 
     return class_map
+
+
+def map_by_part(ours, theirs):
+    clean = [n.strip().casefold() for n in ours]
+    hits = [[k for k, name in enumerate(clean) if name in other.strip().casefold()] for other in theirs]
+    return torch.tensor([found[0] if found else -1 for found in hits])
 
 
 def map_unknown_to_zero(ours, theirs):
@@ -546,13 +646,18 @@ def judged_by_translation(logits, labels, mapping):
     return 100 * sum(p == m for p, m in pairs) / len(pairs) if pairs else math.nan
 
 
-def table_variant(*, pooled=False, last_only=False, with_first=False, sign=1, ratio=False):
+def table_variant(
+    *, pooled=False, last_only=False, worst=False, with_first=False, sign=1, ratio=False, own_first=False
+):
     def accuracy_table(logits, labels, maps):
         table = {}
         for model, by_domain in logits.items():
             row = {d: judged()(by_domain[d], labels[d], maps[d]) for d in labels}
             first, *others = row.values()
-            others = others[-1:] if last_only else others
+            others = others[-1:] if last_only else [min(others)] if worst else others
+            if own_first:  # the model's own first domain instead of that of `labels`
+                first = row[next(iter(by_domain))]
+                others = [value for domain, value in row.items() if domain != next(iter(by_domain))]
             if pooled:
                 weights = [int((maps[d][labels[d]] >= 0).sum()) for d in list(labels)[1:]]
                 mean = sum(w * v for w, v in zip(weights, others, strict=True)) / sum(weights)
@@ -586,43 +691,78 @@ def paired_by_std(right_a, right_b):
 # Bonus
 
 
-def ring(*, front=False, reverse=False, no_modulo=False, not_moved=False, beyond=False, long_from_pointer=False):
+def ring(
+    *,
+    front=False,
+    reverse=False,
+    no_modulo=False,
+    not_moved=False,
+    beyond=False,
+    long_from_pointer=False,
+    first_kept=False,
+    pointer_by_rows=False,
+    unit=False,
+    rebind=False,
+):
     @torch.no_grad()
     def enqueue_keys(queue, pointer, keys):
-        size = len(queue)
+        size, moved = len(queue), len(keys)
+        if rebind:
+            queue = queue.clone()
+        if unit:
+            keys = F.normalize(keys, dim=1)
+        if first_kept:
+            keys = keys[:size]
+        if pointer_by_rows:
+            moved = min(moved, size)
         if front:
             queue.copy_(torch.cat([keys, queue])[:size])
             return (pointer + len(keys)) % size
         if long_from_pointer:
-            keys = keys[-size:]
+            keys, moved = keys[-size:], min(moved, size)
         for i, key in enumerate(reversed(keys) if reverse else keys):
             row = pointer + i
             if no_modulo and row >= size:
                 break
             queue[row % size] = key
         if beyond:
-            return pointer + len(keys)
-        return pointer if not_moved else (pointer + len(keys)) % size
+            return pointer + moved
+        return pointer if not_moved else (pointer + moved) % size
 
     return enqueue_keys
 
 
-def moco(*, zeros=False, norm=True, positive_in=True, detach=True, raw_query=False):
+def moco(
+    *,
+    zeros=False,
+    norm=True,
+    positive_in=True,
+    detach=True,
+    raw_query=False,
+    raw_key=False,
+    no_temperature=False,
+    summed=False,
+    half=False,
+    written=lambda queue: queue.abs().sum(1) > 0,
+):
     def moco_v2_loss(q, k, queue, temperature):
         k = k.detach() if detach else k
-        q, k = q.float(), k.float()
+        q, k = (q, k) if half else (q.float(), k.float())
+        temperature = 1.0 if no_temperature else temperature
         if norm:
-            q, k = q if raw_query else F.normalize(q, dim=1), F.normalize(k, dim=1)
-        rows = queue if zeros else queue[queue.abs().sum(1) > 0]
+            q = q if raw_query else F.normalize(q, dim=1)
+            k = k if raw_key else F.normalize(k, dim=1)
+        rows = queue.to(q.dtype) if zeros else queue[written(queue)].to(q.dtype)
         positive = (q * k).sum(1, keepdim=True) / temperature
         negative = q @ rows.T / temperature
         parts = torch.cat([positive, negative], 1) if positive_in else negative
-        return (torch.logsumexp(parts, 1) - positive[:, 0]).mean()
+        losses = torch.logsumexp(parts, 1) - positive[:, 0]
+        return losses.sum() if summed else losses.mean()
 
     return moco_v2_loss
 
 
-def moco_views(*, eval_keys=False, exchanged=False, raw_keys=False):
+def moco_views(*, eval_keys=False, exchanged=False, raw_keys=False, unit_queries=False, returned_keys=False):
     def moco_views_loss(query_encoder, key_encoder, queue, views, temperature):
         if eval_keys:
             key_encoder.eval()
@@ -630,9 +770,15 @@ def moco_views(*, eval_keys=False, exchanged=False, raw_keys=False):
         q = query_encoder(first)
         with torch.no_grad():
             k = key_encoder(second).float()
-        return moco()(q, k, queue, temperature), q.float(), k if raw_keys else F.normalize(k, dim=1)
+        z = k if returned_keys else F.normalize(q.float(), dim=1) if unit_queries else q.float()
+        return moco()(q, k, queue, temperature), z, k if raw_keys else F.normalize(k, dim=1)
 
     return moco_views_loss
+
+
+def moco_keys_with_gradient(query_encoder, key_encoder, queue, views, temperature):
+    q, k = query_encoder(views[0]), F.normalize(key_encoder(views[1]).float(), dim=1)
+    return moco()(q, k, queue, temperature), q.float(), k
 
 
 def moco_after(*, swap=False, only_queue=False, buffers=None):
@@ -668,6 +814,11 @@ MISTAKES = [
     mistake("Gradients of the step before are still in .grad: call optimizer.zero_grad() before backward().", "supervised_step", step_in(True, accumulate=True), STEP),
     mistake("The loss is summed over the batch: take the mean.", "supervised_step", step_in(True, reduction="sum"), STEP),
     mistake("The loss is computed after the step: return the one before it, from the only forward pass.", "supervised_step", step_with_late_loss, STEP),
+    mistake("The loss is returned as a tensor that keeps its graph, and with it every activation: return loss.item().", "supervised_step", step_in(True, graph=True), STEP),
+    mistake("The cross-entropy gets probabilities: it expects logits, without a softmax.", "supervised_step", step_in(True, softmax=True), STEP),
+    mistake("The parameters do not move: optimizer.step() is missing.", "supervised_step", step_in(True, moves=False), STEP),
+    mistake("zero_grad() between backward() and step() throws the gradients away: call it before backward().", "supervised_step", step_in(True, zero="between"), STEP),
+    mistake("The gradients are gone after the step: call zero_grad() before backward(), not at the end.", "supervised_step", step_in(True, zero="after"), STEP),
     mistake("uint8 pictures are not divided by 255: augmentations expect numbers in [0, 1].", "two_crops", crops_variant(scale=False), CROPS),
     mistake("Both views are the same tensor: call augment twice.", "two_crops", crops_variant(same=True), CROPS),
     mistake("The second view is made from the first: augment the pictures as they came.", "two_crops", crops_variant(chained=True), CROPS),
@@ -683,6 +834,8 @@ MISTAKES = [
     mistake("The diagonal is set to 0, and exp(0) = 1 still counts in the denominator: set it to minus infinity.", "nt_xent", ntx(zero_diagonal=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("The similarities are multiplied by the temperature: divide.", "nt_xent", ntx(multiply=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("The losses of the anchors are summed: take the mean over all 2N.", "nt_xent", ntx(summed=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The sum over the 2N anchors is divided by N: take the mean over all 2N.", "nt_xent", ntx(by_n=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
+    mistake("The row below is taken as the partner: with z1 above z2 the partner of row i is row i + N, modulo 2N.", "nt_xent", ntx(neighbour=True), NTX, NTX_GRAD, NTX_HALF, SIMCLR),
     mistake("No gradient flows into z2: both views are trained.", "nt_xent", nt_xent_detached, NTX_GRAD, SIMCLR),
     mistake("Everything is computed in half precision, where the norms overflow: call .float() first.", "nt_xent", ntx(in_half=1), NTX_HALF),
     mistake("The vectors are normalised in half precision: call .float() before, not after.", "nt_xent", ntx(in_half=2), NTX_HALF),
@@ -696,11 +849,16 @@ MISTAKES = [
     mistake("The temperature that comes is not passed on.", "simclr_loss", simclr_variant(temperature_used=False), SIMCLR),
     mistake("Only one direction is counted: p2 is compared with z1, too.", "byol_loss", byol(one_direction=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("Each prediction is compared with the target of its own view: compare p1 with z2 and p2 with z1.", "byol_loss", byol(same_view=True), BYOL, BYOL_GRAD, BYOL_STEPS),
-    mistake("The two directions are averaged: the contract sums them.", "byol_loss", byol(mean=True), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("This is half of the loss: the two directions are summed, not averaged, and each of them is 2 - 2 cos.", "byol_loss", byol(mean=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The vectors are not normalised: 2 - 2 cos is the squared distance of unit vectors.", "byol_loss", byol(norm=False), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The cosines are taken of columns: a vector is a row, use dim=1.", "byol_loss", byol_by_cosine(axis=0), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("This is -cos, as in SimSiam: BYOL's loss is 2 - 2 cos in each direction.", "byol_loss", byol_by_cosine(shift=0, factor=1), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("The squared differences are averaged over the channels: sum them (F.mse_loss is d times too small).", "byol_loss", byol(squared=True), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("This is the distance of the unit vectors: take its square.", "byol_loss", byol(root=True), BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("These are dot products of vectors of any length: divide by both lengths for a cosine.", "byol_loss", byol_of_products, BYOL, BYOL_GRAD, BYOL_STEPS),
+    mistake("Half precision is too coarse for norms: call .float() first.", "byol_loss", byol(half=True), BYOL),
+    mistake("No gradient flows into p2: only z1 and z2 are constants.", "byol_loss", byol(second_constant=True), BYOL_GRAD, BYOL_STEPS),
+    mistake("Gradients flow into z2: detach both targets.", "byol_loss", byol(only_z1=True), BYOL_GRAD),
     mistake("The loss is summed over the batch: take the mean.", "byol_loss", byol(summed=True), BYOL, BYOL_GRAD, BYOL_STEPS),
     mistake("Gradients flow into the targets: detach z1 and z2.", "byol_loss", byol(detach=False), BYOL_GRAD),
     mistake("No gradient flows into the predictions: only z1 and z2 are constants.", "byol_loss", byol_gradient_to_targets_only, BYOL_GRAD, BYOL_STEPS),
@@ -709,12 +867,22 @@ MISTAKES = [
     mistake("tau grows linearly: the schedule is a cosine.", "target_momentum", momentum_linear, TAU),
     mistake("A quarter of a cosine's period is used: the argument runs from 0 to pi, and (cos + 1)/2 from 1 to 0.", "target_momentum", momentum_half_period, TAU),
     mistake("The pi in the cosine is missing.", "target_momentum", momentum_without_pi, TAU),
+    mistake("cos + 1 runs from 2 to 0: divide it by 2.", "target_momentum", momentum_without_half, TAU),
+    mistake("tau stays at its start: it depends on the step.", "target_momentum", momentum_constant, TAU),
     mistake("tau and 1 - tau are exchanged: tau is the part of the target that stays.", "update_target", ema(swap=True), EMA, BYOL_STEPS),
     mistake("The target does not change: assigning to the loop's variable changes no parameter, work in place.", "update_target", ema(rebind=True), EMA, BYOL_STEPS),
     mistake("The target is a copy of the online network: average the two.", "update_target", ema(copy_all=True), EMA, BYOL_STEPS),
+    mistake("The online network is added as a whole: its part is 1 - tau.", "update_target", ema(added=True), EMA, BYOL_STEPS),
+    mistake("The networks are exchanged: the target follows the online network.", "update_target", ema(exchanged=True), EMA, BYOL_STEPS),
     mistake("The online network changes, too: only the target does.", "update_target", ema(online_moves=True), EMA, BYOL_STEPS),
     mistake("The online network is multiplied by 1 - tau in place: only the target changes.", "update_target", ema_scaling_online, EMA, BYOL_STEPS),
     mistake("The target runs in eval mode: it uses the statistics of its own batch.", "byol_views_loss", byol_views(target_eval=True), BYOL_STEPS),
+    mistake("The online network runs in eval mode: it uses the statistics of each view's batch.", "byol_views_loss", byol_views(eval_online=True), BYOL_STEPS),
+    mistake("The predictor runs in eval mode: it uses the statistics of each view's batch.", "byol_views_loss", byol_views(eval_predictor=True), BYOL_STEPS),
+    mistake("The predictor gets a detached z, so the online network learns nothing.", "byol_views_loss", byol_views(cut_predictor=True), BYOL_STEPS),
+    mistake("The second view's z is returned: return the first view's.", "byol_views_loss", byol_views(returned="z2"), BYOL_STEPS),
+    mistake("The returned z is normalised: return it as it came from the online network.", "byol_views_loss", byol_views(returned="unit"), BYOL_STEPS),
+    mistake("The target's projection is returned: return the online network's.", "byol_views_loss", byol_views(returned="target"), BYOL_STEPS),
     mistake("Both views go through the online network in one batch: BatchNorm then mixes them, run each on its own.", "byol_views_loss", byol_views(concat=True), BYOL_STEPS),
     mistake("Both views go through each network in one batch: BatchNorm then mixes them, run each view on its own.", "byol_views_loss", byol_views(all_joint=True), BYOL_STEPS),
     mistake("Both views go through the target in one batch: BatchNorm then mixes them, run each on its own.", "byol_views_loss", byol_views(target_joint=True), BYOL_STEPS),
@@ -732,18 +900,27 @@ MISTAKES = [
     mistake("This is multiplied by sqrt(d), like helpers.spread: return the plain mean.", "std_of_z", std_variant(scaled=True), STD),
     mistake("This is the variance: take its square root.", "std_of_z", std_variant(variance=True), STD),
     mistake("This is one standard deviation over all numbers: take each channel's over the batch, then the mean.", "std_of_z", std_variant(whole=True), STD),
+    mistake("The columns are divided by their lengths: a vector is a row.", "std_of_z", std_variant(axis=0), STD),
+    mistake("The channels are summed: take their mean.", "std_of_z", std_variant(summed=True), STD),
     mistake("These are outputs of the layer: the contract asks for what enters it.", "inputs_of", features_variant(output=True), INPUTS),
     mistake("The model runs in the mode that it came in: BatchNorm mixes the pictures of a batch, call eval().", "inputs_of", features_variant(train_mode=True), INPUTS),
     mistake("Every submodule is in train mode afterwards: one of them came in eval mode, put each one's mode back.", "inputs_of", features_variant(all_train=True), INPUTS),
     mistake("The model stays in eval mode: put the modes back.", "inputs_of", features_variant(eval_after=True), INPUTS),
     mistake("A hook is left on the layer: call its remove().", "inputs_of", features_variant(keep_hook=True), INPUTS),
     mistake("The pictures of the last, smaller batch are missing.", "inputs_of", features_variant(drop=True), INPUTS),
+    mistake("All pictures run at once: the model takes batch_size of them at a time.", "inputs_of", features_variant(at_once=True), INPUTS),
+    mistake("images.chunk(n) makes n batches: split(n) makes batches of n.", "inputs_of", features_variant(chunk=True), INPUTS),
+    mistake("The maps are flattened: return them in the shape in which they enter the layer.", "inputs_of", features_variant(flat=True), INPUTS),
     mistake("Each point counts as its own neighbour: leave it out.", "neighbour_agreement", agreement_variant(own=True), NEAR),
     mistake("The farthest points are taken: topk with largest=False gives the nearest.", "neighbour_agreement", agreement_variant(farthest=True), NEAR),
     mistake("topk takes the largest distances, first of all the diagonal: add largest=False.", "neighbour_agreement", agreement_of_largest, NEAR),
     mistake("One neighbour too many is counted: the point itself is left out already.", "neighbour_agreement", agreement_variant(k_plus=1), NEAR),
+    mistake("This is the share of points with one such neighbour at least: take the share of all k neighbours.", "neighbour_agreement", agreement_variant(some=True), NEAR),
+    mistake("Only the nearest neighbour counts: use k of them.", "neighbour_agreement", agreement_variant(first=True), NEAR),
+    mistake("This is percent: the contract asks for a number in [0, 1].", "neighbour_agreement", agreement_variant(percent=True), NEAR),
     mistake("The probe works on the backbone that was given: copy it.", "LinearProbe", probe_variant(shared=True), PROBE),
     mistake("The backbone's parameters still require gradients and are trained: freeze them.", "LinearProbe", probe_variant(trainable=True, cut=False), PROBE),
+    mistake("The backbone's parameters still require gradients: torch.no_grad() in forward is not enough, call requires_grad_(False).", "LinearProbe", probe_variant(trainable=True), PROBE),
     mistake("probe.train() switches the backbone's BatchNorm to train mode: override train so that the backbone stays in eval mode.", "LinearProbe", probe_variant(train_mode=True), PROBE),
     mistake("The head does not start at 0.", "LinearProbe", probe_variant(random_head=True), PROBE),
     mistake("The features are not standardised: the penalty then weighs channels by their size.", "fit_head", head_by(standardise=False), HEAD),
@@ -753,25 +930,35 @@ MISTAKES = [
     mistake("The bias is folded without the standard deviation: it is b - (W / std) @ mean.", "fit_head", head_by(bias_by_mean=True), HEAD),
     mistake("The penalty is twice too strong: its factor is weight_decay / 2.", "fit_head", head_by(penalty=2.0), HEAD),
     mistake("The penalty is divided by n again: only the cross-entropy is a mean over the pictures.", "fit_head", head_by(penalty=1 / 40), HEAD),
+    mistake("The bias is folded with the wrong sign: it is b - (W / std) @ mean.", "fit_head", head_by(bias_sign=1), HEAD),
+    mistake("The standard deviation divides by n - 1: use correction=0.", "fit_head", head_by(correction=1), HEAD),
+    mistake("The bias is penalised, too: only W is.", "fit_head", head_by(penalised_bias=True), HEAD),
+    mistake("`features` is standardised in place: work on a copy.", "fit_head", head_by(in_place=True), HEAD),
     mistake("The classifier shares the backbone that was given: copy it.", "build_finetuner", build_variant(shared=True), BUILD),
     mistake("The head does not start at 0.", "build_finetuner", build_variant(random_head=True), BUILD),
     mistake("The backbone is still frozen: every parameter has to require a gradient.", "build_finetuner", build_variant(frozen=True), BUILD),
     mistake("BatchNorm and biases decay, too: their groups have the weight decay 0.", "parameter_groups", groups_variant(decay_all=True), GROUPS),
     mistake("The two learning rates are exchanged.", "parameter_groups", groups_variant(swapped=True), GROUPS),
     mistake("The head has the backbone's learning rate: it starts fresh and has its own.", "parameter_groups", groups_variant(one_rate=True), GROUPS),
+    mistake("The head's groups come first: the backbone's two, then the head's two.", "parameter_groups", groups_variant(head_first=True), GROUPS),
+    mistake("The head's weight does not decay: only vectors have the weight decay 0.", "parameter_groups", groups_variant(no_decay_head=True), GROUPS),
     mistake("BatchNorm runs in train mode also with freeze_norm: switch its layers to eval mode after classifier.train().", "finetune_step", finetune_in(True), FT_GRAD, FT_STATE),
     mistake("The step keeps the mode that it finds; here the classifier came in eval mode: call classifier.train() first.", "finetune_step", finetune_as_it_comes, FT_GRAD, FT_STATE),
     mistake("BatchNorm runs in eval mode also without freeze_norm: look at the argument.", "finetune_step", finetune_in("frozen"), FT_GRAD, FT_STATE),
+    mistake("freeze_norm is turned round: BatchNorm runs in eval mode if it is true.", "finetune_step", finetune_reversed, FT_GRAD, FT_STATE),
+    mistake("BatchNorm layers inside of blocks still run in train mode: go through modules(), not children().", "finetune_step", finetune_children_only, FT_GRAD, FT_STATE),
+    mistake("The loss is returned as a tensor that keeps its graph, and with it every activation: return loss.item().", "finetune_step", finetune_in(graph=True), FT_GRAD),
     mistake("Gradients of earlier batches are still in .grad: call optimizer.zero_grad() before backward().", "finetune_step", finetune_in(accumulate=True), FT_GRAD, FT_STATE),
     mistake("The loss is summed over the batch: take the mean.", "finetune_step", finetune_in(reduction="sum"), FT_GRAD, FT_STATE),
     mistake("BatchNorm's weights and biases are frozen: only its statistics are.", "finetune_step", finetune_untrained_norm, FT_GRAD, FT_STATE),
-    mistake("The gradients are gone after the step: call zero_grad() before backward(), not at the end.", "finetune_step", finetune_zero_after, FT_GRAD),
+    mistake("The gradients are gone after the step: call zero_grad() before backward(), not at the end.", "finetune_step", finetune_in(zero="after"), FT_GRAD),
     mistake("The classes are matched by position: match their names.", "class_map", map_by_position, MAP),
     mistake("The map goes from our classes to theirs: turn it round.", "class_map", map_inverse, MAP),
     mistake("Capitals and white space make names differ: compare name.strip().casefold().", "class_map", map_after(str), MAP),
     mistake("Capitals make names differ: compare with casefold(), too.", "class_map", map_after(str.strip), MAP),
     mistake("White space around names makes them differ: strip() it, too.", "class_map", map_after(str.casefold), MAP),
     mistake("A class without a partner is mapped to 0: use -1.", "class_map", map_unknown_to_zero, MAP),
+    mistake("A name counts as a partner if it is a part of theirs: the whole names have to be equal.", "class_map", map_by_part, MAP),
     mistake("Pictures of the class without a partner are counted as wrong: drop them.", "mapped_accuracy", judged(keep_unpartnered=True), MAPPED, TABLE),
     mistake("Our class without a partner cannot be predicted any more: it stays a possible, wrong, answer.", "mapped_accuracy", judged(restrict=True), MAPPED, TABLE),
     mistake("The labels are not translated: they are in their numbering, use mapping[labels].", "mapped_accuracy", judged(translate=False), MAPPED, TABLE),
@@ -781,6 +968,9 @@ MISTAKES = [
     mistake("The domains are weighted by their numbers of pictures: each counts alike.", "accuracy_table", table_variant(pooled=True), TABLE),
     mistake("The in-distribution domain is in the mean, too: average the others only.", "accuracy_table", table_variant(with_first=True), TABLE),
     mistake("The drop is taken to the last domain only: average all but the first.", "accuracy_table", table_variant(last_only=True), TABLE),
+    mistake("The drop is taken to the worst domain: average all but the first.", "accuracy_table", table_variant(worst=True), TABLE),
+    mistake("The first domain is taken from the model's logits: it is the first one of `labels`.", "accuracy_table", table_variant(own_first=True), TABLE),
+    mistake("The drop is divided by the first accuracy: it is a difference in percentage points.", "accuracy_table", table_variant(ratio=True), TABLE),
     mistake("The drop has the wrong sign: in-distribution minus the others.", "accuracy_table", table_variant(sign=-1), TABLE),
     mistake("This is the standard error of two independent samples: the pictures are the same, use b and c.", "paired_difference", paired(unpaired=True), PAIRED),
     mistake("These are shares: the contract asks for percentage points.", "paired_difference", paired(shares=True), PAIRED),
@@ -792,14 +982,28 @@ MISTAKES = [
     mistake("The pointer does not move: return the row after the last written one.", "enqueue_keys", ring(not_moved=True), RING, MOCO_STEPS),
     mistake("The returned pointer may lie beyond the last row: take it modulo K.", "enqueue_keys", ring(beyond=True), RING, MOCO_STEPS),
     mistake("If B > K, the last K keys are written from the pointer on: the keys before them move the start, too.", "enqueue_keys", ring(long_from_pointer=True), RING),
+    mistake("If B > K, the first K keys are kept: the last K are.", "enqueue_keys", ring(first_kept=True), RING),
+    mistake("If B > K, the pointer moves by K only: it moves by all B keys.", "enqueue_keys", ring(pointer_by_rows=True), RING),
+    mistake("The keys are normalised on the way: write them as they come.", "enqueue_keys", ring(unit=True), RING),
+    mistake("The queue that came does not change: write into it, in place.", "enqueue_keys", ring(rebind=True), RING, MOCO_STEPS),
     mistake("Rows that were never written count as negatives: exp(0) is 1, leave them out.", "moco_v2_loss", moco(zeros=True), MOCO, MOCO_STEPS),
     mistake("Queries and keys are not normalised.", "moco_v2_loss", moco(norm=False), MOCO, MOCO_STEPS),
     mistake("The queries are not normalised.", "moco_v2_loss", moco(raw_query=True), MOCO, MOCO_STEPS),
+    mistake("The keys are not normalised.", "moco_v2_loss", moco(raw_key=True), MOCO),
+    mistake("The temperature is not used.", "moco_v2_loss", moco(no_temperature=True), MOCO, MOCO_STEPS),
+    mistake("The loss is summed over the queries: take the mean.", "moco_v2_loss", moco(summed=True), MOCO, MOCO_STEPS),
+    mistake("Half precision is too coarse for norms: call .float() first.", "moco_v2_loss", moco(half=True), MOCO),
+    mistake("A written row with a 0 in it counts as never written: only rows of nothing but zeros were not.", "moco_v2_loss", moco(written=lambda queue: (queue != 0).all(1)), MOCO),
+    mistake("A written row without a positive number counts as never written: only rows of nothing but zeros were not.", "moco_v2_loss", moco(written=lambda queue: (queue > 0).any(1)), MOCO),
+    mistake("The written rows need not be the first ones: look at each row.", "moco_v2_loss", moco(written=lambda queue: torch.arange(len(queue)) < (queue.abs().sum(1) > 0).sum()), MOCO),
     mistake("The positive is missing in the denominator.", "moco_v2_loss", moco(positive_in=False), MOCO, MOCO_STEPS),
     mistake("Gradients flow into the keys: they are constants.", "moco_v2_loss", moco(detach=False), MOCO),
     mistake("The key encoder runs in eval mode: it stays in train mode.", "moco_views_loss", moco_views(eval_keys=True), MOCO_STEPS),
     mistake("The views are exchanged: queries come from the first, keys from the second.", "moco_views_loss", moco_views(exchanged=True), MOCO_STEPS),
     mistake("The keys are not of unit length.", "moco_views_loss", moco_views(raw_keys=True), MOCO_STEPS),
+    mistake("The returned queries are normalised: return them as they came from the encoder.", "moco_views_loss", moco_views(unit_queries=True), MOCO_STEPS),
+    mistake("The keys are returned in the queries' place.", "moco_views_loss", moco_views(returned_keys=True), MOCO_STEPS),
+    mistake("The keys carry a graph: run the key encoder under torch.no_grad().", "moco_views_loss", moco_keys_with_gradient, MOCO_STEPS),
     mistake("m and 1 - m are exchanged: the momentum is the part of the key encoder that stays.", "moco_after_step", moco_after(swap=True), MOCO_STEPS),
     mistake("The key encoder does not move: average it with the query encoder.", "moco_after_step", moco_after(only_queue=True), MOCO_STEPS),
 ]  # fmt: skip
