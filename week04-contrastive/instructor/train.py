@@ -37,6 +37,7 @@ HOMEWORK = ("simclr", "byol", "moco")  # methods whose code is the homework's so
 BATCH_SIZE, STEPS, SEEDS = 256, 3000, 3
 PARTS = (
     "methods",
+    "costs",
     "colour",
     "style",
     "temperature",
@@ -142,13 +143,12 @@ def evaluate_methods(
 ) -> dict[str, dict]:
     """Probe, k-NN and fine-tuning of every source and training from scratch: {name: {way: {test: [[label seeds] per seed]}}}.
 
-    "kinds: probe" and so on are the same on week 01's task with ten labels a class. Methods also have steps, batch size, and the
-    cost of a step. `wanted` names the rows; default: all.
+    "kinds: probe" and so on are the same on week 01's task with ten labels a class. `wanted` names the rows; default: all.
     """
     import helpers
 
     tasks = {"": partial(helpers.load_task, "smoke"), "kinds: ": partial(helpers.load_kinds, 10)}
-    images, found = helpers.load_unlabelled("smoke")[:BATCH_SIZE], {}
+    found: dict[str, dict] = {}
 
     def trained(load: Any, train: Any, first_seed: int = 0) -> dict[str, list[float]]:
         """Accuracies of what `train` makes, on every test one for each choice of labels."""
@@ -175,19 +175,29 @@ def evaluate_methods(
                 rows = [trained(load, homework["train_supervised"], SEEDS * seed) for seed in range(SEEDS)]
                 collect(name, f"{kind}finetune", rows)
             continue
-        method, _, how = name.partition(", ")
-        log = (RUNS / how if how else ASSETS) / f"{method}.json"
+        fixed_or_random = name in ("colours", "pixels", "random")
         for kind, load in tasks.items():
             scores = [names["evaluate"](source, load=load) for source in backbones]
             for way in scores[0]:
                 collect(name, f"{kind}{way}", [score[way] for score in scores])
-            if log.is_file():
+            if not fixed_or_random:
                 rows = [trained(load, partial(homework["train_finetuned"], source)) for source in backbones]
                 collect(name, f"{kind}finetune", rows)
-        if log.is_file():
+    return found
+
+
+def measure_costs(names: dict[str, Any], homework: dict[str, Any]) -> dict[str, dict]:
+    """What a committed training took, {method: {"steps", "batch_size", "seconds_per_step", "megabytes"}}; measured one after the other, on a quiet machine."""
+    import helpers
+
+    images, learners = helpers.load_unlabelled("smoke")[:BATCH_SIZE], {**names["LEARNERS"], **homework["LEARNERS"]}
+    found = {}
+    for log in sorted(ASSETS.glob("*.json")):
+        if log.stem in learners:
             about = json.loads(log.read_text(encoding="utf-8"))
-            learner = {**names["LEARNERS"], **homework["LEARNERS"]}[method]()
-            found[name] |= {key: about[key] for key in ("steps", "batch_size")} | step_cost(learner, images)
+            steps = {key: about[key] for key in ("steps", "batch_size")}
+            found[log.stem] = steps | step_cost(learners[log.stem](), images)
+            print(log.stem, found[log.stem], flush=True)
     return found
 
 
@@ -212,8 +222,12 @@ def measure(parts: Sequence[str], rows_wanted: Sequence[str] | None) -> None:
     for part in parts:
         started = clocks()
         if part == "methods":
+            rows = evaluate_methods(names, homework, rows_wanted)
+            # read afterwards: other rows may be measured at the same time
             before = json.loads(file.read_text(encoding="utf-8")) if rows_wanted and file.is_file() else {}
-            rows = before.get(part, {}) | evaluate_methods(names, homework, rows_wanted)
+            rows = before.get(part, {}) | rows
+        elif part == "costs":
+            rows = measure_costs(names, homework)
         else:
             rows = names["measure_tables"](range(SEEDS), part, simclr=simclr, collapse=collapse)[part]
         about = about_run(started)
