@@ -122,7 +122,7 @@ lsdl = "lsdl.doctor:command"
 include = ["lsdl*"]
 
 [tool.setuptools.package-data]
-"lsdl" = ["{HOMEWORKS.name}"]
+"lsdl" = ["{HOMEWORKS.name}", "*.mplstyle"]
 "lsdl.data" = ["**/*"]
 
 [tool.setuptools.dynamic]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,18 @@ def test_the_tree_holds_what_a_student_needs_and_no_more(repository: Path, tmp_p
     assert {name: data for name, data in files.items() if name in again and name != MANIFEST} == {
         name: data for name, data in again.items() if name not in (MANIFEST, ".git/HEAD")
     }
+
+
+def test_pip_installs_whatever_the_toolkit_holds(repository: Path, tmp_path: Path) -> None:
+    """In Colab lsdl is installed from the tree: a file that package-data forgets is missing there only."""
+    tree = tmp_path / "student"
+    publish(tree, repository, check=False)
+    for root in (REPOSITORY, tree):
+        project = tomllib.loads((root / "pyproject.toml").read_text())
+        patterns = project["tool"]["setuptools"]["package-data"]["lsdl"]
+        others = [path.name for path in (root / "lsdl").iterdir() if path.is_file() and path.suffix != ".py"]
+        assert "figures.mplstyle" in others
+        assert [name for name in others if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 def test_every_published_module_imports_without_the_instructors_part(repository: Path, tmp_path: Path) -> None:
