@@ -17,10 +17,8 @@ from pathlib import Path
 from lsdl.intake import MAX_BYTES, BadNotebook, Notebook, grade_id, is_locked, mend, parse
 
 HOMEWORKS = Path(__file__).with_name("homeworks.json")
-EMPTY = {
-    "code": "raise NotImplementedError()",
-    "markdown": "YOUR ANSWER HERE",
-}  # what nbgrader leaves in a released answer
+# what nbgrader leaves in a released answer
+EMPTY = {"code": "raise NotImplementedError()", "markdown": "YOUR ANSWER HERE"}
 
 
 @dataclass(frozen=True)
