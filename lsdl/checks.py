@@ -168,8 +168,7 @@ class Entry:
         """Of right predictions, in brackets, how many are right and how many are needed; empty for other kinds."""
         if self.kind != "predictions":
             return ""
-        truth = self.labels.tensors[self.labels.structure[1]]
-        share = (_predicted(right).to(torch.int64) == truth.to(torch.int64)).double().mean()
+        share = _hits(self, _predicted(right)).double().mean()
         return f" ({100 * share:.1f} % of the predictions, at least {100 * self.at_least:g} % are needed)"
 
     def fingerprint_differs(self, known: Packed, actual: Packed) -> str | None:
@@ -215,8 +214,7 @@ def _why(entry: Entry) -> str:
 
 
 def _explain_predictions(entry: Entry, actual: Packed) -> str | None:
-    truth = entry.labels.tensors[entry.labels.structure[1]]
-    predicted = _predicted(actual)
+    truth, predicted = _truth(entry), _predicted(actual)
     if predicted is None:
         return expected_got(f"the classes of {truth.numel()} examples", actual, actual.structure)
     if predicted.shape != truth.shape:
@@ -225,13 +223,21 @@ def _explain_predictions(entry: Entry, actual: Packed) -> str | None:
         return f"expected one class for each of {tuple(truth.shape)} examples, got the shape {tuple(predicted.shape)}.{hint}"
     if predicted.is_floating_point() or predicted.is_complex():
         return f"expected classes (integers), got {str(predicted.dtype).removeprefix('torch.')}: is argmax missing?"
-    right = int((predicted.to(torch.int64) == truth.to(torch.int64)).sum())
+    right = int(_hits(entry, predicted).sum())
     if right < entry.at_least * truth.numel():
         return (
             f"{100 * right / truth.numel():.1f} % of the predictions are right ({right} of {truth.numel()}), "
             f"at least {100 * entry.at_least:g} % are needed."
         )
     return None
+
+
+def _truth(entry: Entry) -> Tensor:
+    return entry.labels.tensors[entry.labels.structure[1]]
+
+
+def _hits(entry: Entry, predicted: Tensor) -> Tensor:
+    return predicted.to(torch.int64) == _truth(entry).to(torch.int64)
 
 
 def _predicted(actual: Packed) -> Tensor | None:

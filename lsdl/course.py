@@ -94,6 +94,11 @@ class Course(_Table):
         entry = self.weeks.get(week)
         return entry.budget if entry and entry.budget else self.budget
 
+    def required_cells_of(self, week: str) -> tuple[str, ...]:
+        """The required cells of the week with this folder name (none if the course does not list it)."""
+        entry = self.weeks.get(week)
+        return entry.required_cells if entry else ()
+
 
 def course_root(start: Path | None = None) -> Path:
     """The repository: the nearest folder with a `course.toml`, from `start` (default: the working folder) upwards.

@@ -78,8 +78,8 @@ def examine_notebook(path: Path, root: Path | None = None) -> list[Diagnosis]:
         except GradingError as error:
             return [Diagnosis("problem", str(error))]
         released = parse((made / "homework.ipynb").read_bytes())
-        entry = load_course(root).weeks.get(week.name)
-        return examine(path.name, data, {week.name: skeleton(released, entry.required_cells if entry else ())})
+        required_cells = load_course(root).required_cells_of(week.name)
+        return examine(path.name, data, {week.name: skeleton(released, required_cells)})
 
 
 def _sandbox() -> list[Diagnosis]:

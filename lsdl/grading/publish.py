@@ -59,9 +59,7 @@ def publish(target: Path, root: Path | None = None, *, check: bool = True) -> li
                 shutil.copy(week / "seminar.ipynb", tree / week.name)
             # From the released notebook: nothing can be in it that students do not have anyway.
             released = parse((tree / week.name / "homework.ipynb").read_bytes())
-            homeworks[week.name] = skeleton(
-                released, course.weeks[week.name].required_cells if week.name in course.weeks else ()
-            )
+            homeworks[week.name] = skeleton(released, course.required_cells_of(week.name))
         for path in (*root.glob("LICENSE*"), root / "CITATION.cff"):
             if path.is_file():
                 shutil.copy(path, tree)

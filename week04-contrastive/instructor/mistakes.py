@@ -324,7 +324,6 @@ def byol_views(
     same_view=False,
     no_predictor=False,
     with_grad=False,
-    prediction=False,
     all_joint=False,
     predicted_target=False,
     own_target=False,
@@ -343,13 +342,8 @@ def byol_views(
             if off:
                 network.eval()
         z1, z2 = each(online, views, concat or all_joint)
-        p1, p2 = (
-            (z1, z2)
-            if no_predictor
-            else each(
-                predictor, (z1.detach(), z2.detach()) if cut_predictor else (z1, z2), all_joint or predictor_joint
-            )
-        )
+        seen = (z1.detach(), z2.detach()) if cut_predictor else (z1, z2)
+        p1, p2 = seen if no_predictor else each(predictor, seen, all_joint or predictor_joint)
         with torch.set_grad_enabled(with_grad):
             teacher = online if online_again else target
             t1, t2 = (z1, z2) if own_target else each(teacher, views, all_joint or target_joint)
@@ -358,8 +352,8 @@ def byol_views(
         if same_view:
             t1, t2 = t2, t1
         loss = byol(detach=not with_grad)(p1, p2, t1, t2)
-        z = {"z1": z1, "z2": z2, "unit": F.normalize(z1.float(), dim=1), "target": t1}[returned]
-        return loss, (p1 if prediction else z).float()
+        z = {"z1": z1, "z2": z2, "p1": p1, "unit": F.normalize(z1.float(), dim=1), "target": t1}[returned]
+        return loss, z.float()
 
     return byol_views_loss
 
@@ -437,7 +431,7 @@ def features_by_stopping(model, layer, images, batch_size):
     return torch.cat(kept)
 
 
-def agreement_variant(*, own=False, farthest=False, majority=False, some=False, percent=False, first=False, k_plus=0):
+def agreement_variant(*, own=False, farthest=False, some=False, percent=False, first=False, k_plus=0):
     def neighbour_agreement(points, labels, k):
         distance = torch.cdist(points, points)
         if not own:
@@ -446,8 +440,7 @@ def agreement_variant(*, own=False, farthest=False, majority=False, some=False, 
         same = (labels[nearest] == labels[:, None]).float()
         if some:
             same = same.amax(1)
-        value = (same.mean(1) > 0.5).float().mean().item() if majority else same.mean().item()
-        return 100 * value if percent else value
+        return same.mean().item() * (100 if percent else 1)
 
     return neighbour_agreement
 
@@ -893,7 +886,7 @@ MISTAKES = [
     mistake("The predictor runs on the target's projections, too: only the online side predicts.", "byol_views_loss", byol_views(predicted_target=True), BYOL_STEPS),
     mistake("The target's projections are exchanged: byol_loss itself crosses the views.", "byol_views_loss", byol_views(same_view=True), BYOL_STEPS),
     mistake("The predictor is not used: p is predictor(z).", "byol_views_loss", byol_views(no_predictor=True), BYOL_STEPS),
-    mistake("The prediction is returned: return the projection z, before the predictor.", "byol_views_loss", byol_views(prediction=True), BYOL_STEPS),
+    mistake("The prediction is returned: return the projection z, before the predictor.", "byol_views_loss", byol_views(returned="p1"), BYOL_STEPS),
     mistake("The target is trained by gradient: run it under torch.no_grad().", "byol_views_loss", byol_views(with_grad=True), BYOL_STEPS),
     mistake("The rows are not divided by their lengths first.", "std_of_z", std_variant(norm=False), STD),
     mistake("The standard deviation runs over the channels of each row: take it over the batch.", "std_of_z", std_variant(dim=1), STD),

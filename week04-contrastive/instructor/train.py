@@ -175,12 +175,11 @@ def evaluate_methods(
                 rows = [trained(load, homework["train_supervised"], SEEDS * seed) for seed in range(SEEDS)]
                 collect(name, f"{kind}finetune", rows)
             continue
-        fixed_or_random = name in ("colours", "pixels", "random")
         for kind, load in tasks.items():
             scores = [names["evaluate"](source, load=load) for source in backbones]
             for way in scores[0]:
                 collect(name, f"{kind}{way}", [score[way] for score in scores])
-            if not fixed_or_random:
+            if name not in ("colours", "pixels", "random"):
                 rows = [trained(load, partial(homework["train_finetuned"], source)) for source in backbones]
                 collect(name, f"{kind}finetune", rows)
     return found
