@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test fast lint lab constraints clean
+.PHONY: help install run test fast lint bench lab constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(STAMP)  ## ruff, and the rules every notebook keeps
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lsdl lint
+
+bench: $(STAMP)  ## own implementations timed beside the libraries': ratios, week by week
+	$(BIN)/python benchmarks/weeks.py
 
 lab: $(STAMP)  ## open JupyterLab
 	$(BIN)/jupyter lab

@@ -19,11 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from lsdl.course import find_week
+from lsdl.author.course import find_week
+from lsdl.author.references import prepare_hidden_references
+from lsdl.cells import grade_id
 from lsdl.grading.demo import load_mistakes, with_mistake
-from lsdl.grading.grade import prepare_hidden_references
 from lsdl.grading.release import release
-from lsdl.intake import Notebook, grade_id, parse
+from lsdl.intake import Notebook, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ROOT / "tests" / "fixtures" / "course"

@@ -158,11 +158,16 @@ class Entry:
         differences = [self._compare(accepted, actual) for accepted in self.accepted]
         if None in differences:
             return None
-        hints = [hint for hint, value in self.mistakes if self._compare(value, actual) is None]
-        if not hints:
+        hints = self.hints(actual)
+        return "\n".join([" Or: ".join(hints), str(differences[0])]) if hints else differences[0]
+
+    def hints(self, actual: Packed) -> list[str]:
+        """The hints of the known mistakes that give a wrong answer, each once; of a hidden check as of a visible one."""
+        found = [hint for hint, value in self.mistakes if self._compare(value, actual) is None]
+        if not found:
             near = [(hint, value) for hint, value in self.mistakes if self.fingerprint_differs(value, actual) is None]
-            hints = [hint for hint, value in near if all(self.fingerprint_differs(value, a) for a in self.accepted)]
-        return "\n".join([" Or: ".join(dict.fromkeys(hints)), str(differences[0])]) if hints else differences[0]
+            found = [hint for hint, value in near if all(self.fingerprint_differs(value, a) for a in self.accepted)]
+        return list(dict.fromkeys(found))
 
     def score(self, right: Packed) -> str:
         """Of right predictions, in brackets, how many are right and how many are needed; empty for other kinds."""

@@ -47,7 +47,7 @@ class Scale(StrEnum):
 
 
 def _weeks(names: list[str] | None) -> list[Path]:
-    from lsdl.course import find_week, find_weeks
+    from lsdl.author.course import find_week, find_weeks
 
     return [find_week(name) for name in names] if names else find_weeks()
 
@@ -66,7 +66,7 @@ def run(
     report: Annotated[Path | None, typer.Option(help="Write report.html and report.json here.", metavar="DIR")] = None,
 ) -> None:
     """Rerun notebooks headlessly; exit code 1 if one fails, takes over twice its budget or a claim's outcome changes."""
-    from lsdl.notebooks import any_failed, run_notebooks
+    from lsdl.author.notebooks import any_failed, run_notebooks
 
     results = run_notebooks(
         _weeks(weeks),
@@ -88,7 +88,7 @@ def lint(
     fix: Annotated[bool, typer.Option("--fix", help="Rewrite what can be generated, such as the setup cell.")] = False,
 ) -> None:
     """Check the rules that every notebook keeps; exit code 1 if one is broken."""
-    from lsdl.lint import fix_week, lint_week
+    from lsdl.author.lint import fix_week, lint_week
 
     problems = []
     for week in _weeks(weeks):
@@ -108,8 +108,7 @@ def refs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing, say what drifted and by how much.")] = False,
 ) -> None:
     """Record the references of the checks from the solutions; with --key also the hidden ones, into gradebook/."""
-    from lsdl.grading.grade import remember_key
-    from lsdl.references import check_references, write_references
+    from lsdl.author.references import check_references, remember_key, write_references
 
     secret = key.read_bytes() if key else None
     drifted = False
@@ -180,7 +179,7 @@ def grade(
     ] = None,
 ) -> None:
     """Autograde every submission of a week and explain the points; a bad submission is a row with a reason."""
-    from lsdl.course import course_root, find_week
+    from lsdl.author.course import course_root, find_week
     from lsdl.grading.grade import describe_sandbox, write_whole
     from lsdl.grading.grade import grade as grade_week
     from lsdl.grading.html_report import html_page
@@ -214,7 +213,7 @@ def feedback(
     student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.", metavar="ID")] = None,
 ) -> None:
     """Write a page for each graded student: points and hints, no hidden test, no script, no path of this machine."""
-    from lsdl.course import find_week
+    from lsdl.author.course import find_week
     from lsdl.grading.feedback import make_feedback
 
     for page in make_feedback(find_week(week), student or ()):
@@ -234,7 +233,7 @@ Csv = Annotated[Path | None, typer.Option("--csv", help="Write the table here, n
 )
 def scores(csv: Csv = None, times: Times = None) -> None:
     """All marks, per cell and homework, by the rules of course.toml: required parts and lateness. The gradebook stays raw."""
-    from lsdl.course import course_root
+    from lsdl.author.course import course_root
     from lsdl.grading.scores import all_marks, marks_csv
 
     marks = all_marks(course_root(), times)
@@ -257,7 +256,7 @@ def final(
     times: Times = None,
 ) -> None:
     """Combine the homeworks with the written examination, by course.toml's weights; each part has to be passed."""
-    from lsdl.course import course_root
+    from lsdl.author.course import course_root
     from lsdl.grading.scores import final_csv, final_marks
 
     marks = final_marks(course_root(), exam, out_of=points, times=times)
@@ -280,7 +279,7 @@ def doctor(
     notebook: Annotated[Path | None, typer.Argument(help="A student's notebook. Default: this machine.")] = None,
 ) -> None:
     """Say what is wrong with this machine or with a notebook, and what mends it; exit code 1 if anything is."""
-    from lsdl.grading.doctor import examine_machine, examine_notebook
+    from lsdl.grading.examine import examine_machine, examine_notebook
 
     found = examine_notebook(notebook) if notebook else examine_machine()
     marks = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
@@ -296,7 +295,7 @@ def demo(
     notebooks: Annotated[bool, typer.Option(help="Also rerun the week's seminar and homework.")] = True,
 ) -> None:
     """Rerun a week, make its student release, grade three example submissions; writes nothing into the repository."""
-    from lsdl.course import find_week
+    from lsdl.author.course import find_week
     from lsdl.grading.demo import demo as show
 
     raise typer.Exit(0 if show(find_week(week), console, notebooks=notebooks) else 1)
@@ -316,10 +315,10 @@ def main() -> None:
 def _expected_errors() -> tuple[type[Exception], ...]:
     """The errors whose message is a sentence for the user; of modules that are loaded, so that `--help` stays fast."""
     names = (
-        ("lsdl.course", "CourseError"),
+        ("lsdl.author.course", "CourseError"),
         ("lsdl.grading", "GradingError"),
         ("lsdl.grading.jail", "JailError"),
-        ("lsdl.homework", "HomeworkError"),
+        ("lsdl.author.homework", "HomeworkError"),
     )
     known = [getattr(sys.modules[module], name) for module, name in names if module in sys.modules]
     return (*known, FileNotFoundError)

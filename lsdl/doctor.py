@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsdl.intake import MAX_BYTES, BadNotebook, Notebook, grade_id, is_locked, mend, parse
+from lsdl.cells import grade_id, is_locked
+from lsdl.intake import MAX_BYTES, BadNotebook, Notebook, mend, parse
 
 HOMEWORKS = Path(__file__).with_name("homeworks.json")
 # what nbgrader leaves in a released answer

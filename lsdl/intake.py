@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-HIDDEN_TESTS = re.compile(r"^[^\n]*### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS.*?$\n?", re.DOTALL | re.MULTILINE)
+from lsdl.cells import grade_id, is_locked, visible_part
+
 MAX_BYTES = 20 * 2**20
 MAX_CELLS = 5_000
 CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -147,19 +148,6 @@ def notebook_is_wrong(notebook: Any, cells: Any) -> bool:
     )
 
 
-def grade_id(cell: Cell) -> str | None:
-    """The name nbgrader knows a cell by, or None for an ordinary cell."""
-    entry = cell["metadata"].get("nbgrader")
-    name = entry.get("grade_id") if isinstance(entry, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def is_locked(cell: Cell) -> bool:
-    """Whether a cell of the release is the teacher's: graded or locked, and not the place of an answer."""
-    entry = cell["metadata"]["nbgrader"]
-    return bool(entry.get("grade") or entry.get("locked")) and not entry.get("solution")
-
-
 def mend(notebook: Notebook, release: Notebook) -> tuple[Notebook, list[Finding]]:
     """The notebook with the release's skeleton and the student's answers, and what was found on the way.
 
@@ -218,7 +206,7 @@ def mend(notebook: Notebook, release: Notebook) -> tuple[Notebook, list[Finding]
                 cell["metadata"]["nbgrader"] = copy.deepcopy(ours)
             if is_locked(official) and cells[places[0]]["source"] != official["source"]:
                 # The solved notebook still has its hidden tests; nobody edited those.
-                if HIDDEN_TESTS.sub("", cells[places[0]]["source"]).strip() != official["source"].strip():
+                if visible_part(cells[places[0]]["source"]).strip() != official["source"].strip():
                     found(f"the test {name} was edited", "it was taken from the release", FRESH_CELL)
                 cells[places[0]]["source"] = official["source"]
 

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import tomllib
 from importlib import invalidate_caches, metadata
 from pathlib import Path
 
@@ -18,7 +19,7 @@ NEVER_INSTALLED = ("torch", "torchvision", "numpy")
 def setup(week: str) -> None:
     """Prepare the kernel for the notebooks of one week and print the versions in use.
 
-    Only requirements of lsdl that are absent are installed, with pip; what is present stays as it is.
+    Only requirements of lsdl and of this week (`requires` in its week.toml) that are absent are installed, with pip; what is present stays as it is.
 
     Args:
         week: the week's folder name, such as ``"week01-finetune"``.
@@ -52,20 +53,26 @@ def _version(name: str) -> str:
 
 
 def _missing() -> dict[str, str]:
-    """Requirements of lsdl that are absent here: name -> requirement text; empty when lsdl runs uninstalled."""
+    """Requirements of lsdl and of the week in the working folder that are absent here: name -> requirement text."""
+    from packaging.requirements import Requirement  # ipykernel requires it, so every kernel has it
+
     try:
         requirements = metadata.requires("lsdl") or []
     except metadata.PackageNotFoundError:
-        return {}
-    from packaging.requirements import Requirement  # ipykernel requires it, so every kernel has it
-
+        requirements = []  # lsdl runs uninstalled
     missing = {}
-    for text in requirements:
+    for text in [*requirements, *_week_requirements()]:
         requirement = Requirement(text)
         wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if wanted and _version(requirement.name) == "not installed":
             missing[requirement.name] = str(requirement).split(";")[0].strip()
     return missing
+
+
+def _week_requirements() -> list[str]:
+    """What the week's week.toml requires: no other week's packages are installed for it."""
+    facts = Path("week.toml")
+    return tomllib.loads(facts.read_text(encoding="utf-8")).get("requires", []) if facts.is_file() else []
 
 
 def _install(requirements: list[str]) -> None:

@@ -7,7 +7,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lsdl.notebooks import PARAMETERS_CELL, setup_cell
+from lsdl.author.opening import PARAMETERS_CELL, setup_cell
 
 NAME = "week98-small"
 SOLUTION = """def double(x):

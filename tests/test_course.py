@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.course import CourseError, course_root, find_week, find_weeks, load_course
+from lsdl.author.course import CourseError, course_root, find_week, find_weeks, load_course
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = (REPOSITORY / "course.toml").read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 from small_week import code
 
+from lsdl.author.lint import RULES, fix_week, lint_week
 from lsdl.claims import MIME
-from lsdl.lint import RULES, fix_week, lint_week
 
 COURSE = """title = "t"
 edition = "2026.1"

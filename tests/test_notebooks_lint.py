@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.course import find_weeks
-from lsdl.lint import lint_week
+from lsdl.author.course import find_weeks
+from lsdl.author.lint import lint_week
 
 WEEKS = find_weeks(Path(__file__).parent.parent)
 

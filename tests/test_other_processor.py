@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.course import find_weeks
+from lsdl.author.course import find_weeks
 
 ROOT = Path(__file__).parents[1]
 # torch, oneDNN and MKL as on a processor without vector instructions
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
-DRIFT = "import sys; from pathlib import Path; from lsdl.references import check_references; "
+DRIFT = "import sys; from pathlib import Path; from lsdl.author.references import check_references; "
 DRIFT += "print('\\n'.join(check_references(Path(sys.argv[1]))))"
 
 

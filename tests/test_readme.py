@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.course import find_weeks, load_course
+from lsdl.author.course import find_weeks, load_course
 from lsdl.grading.publish import NOT_PUBLISHED
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -13,10 +13,10 @@ import nbformat
 import pytest
 import torch
 
+from lsdl.author.homework import Homework, HomeworkError
+from lsdl.author.references import _same_tensor, check_references, write_references
 from lsdl.checks import VISIBLE_FILE, ReferenceStore, check
 from lsdl.compare import unpack
-from lsdl.homework import Homework, HomeworkError
-from lsdl.references import _same_tensor, check_references, write_references
 
 COURSE = Path(__file__).parent / "fixtures" / "course"
 KEY = (COURSE / "gradebook" / "demo.key").read_bytes()

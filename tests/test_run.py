@@ -14,9 +14,9 @@ from nbformat.v4 import new_output
 from rich.console import Console
 from small_week import code
 
-from lsdl import notebooks
+from lsdl.author import notebooks
+from lsdl.author.notebooks import Run, any_failed, run_digest, run_notebooks, store_outputs, write_report
 from lsdl.claims import read_claims
-from lsdl.notebooks import Run, any_failed, fingerprint, run_notebooks, store_outputs, write_report
 
 COURSE = """title = "t"
 edition = "2026.1"
@@ -158,21 +158,21 @@ def test_stored_counts_leave_out_the_injected_cell(tmp_path: Path) -> None:
 def test_fingerprint_depends_on_what_a_run_reads_not_on_outputs(tmp_path: Path) -> None:
     week = small_week.write_week(tmp_path, small_week.seminar())
     path = week / "seminar.ipynb"
-    first = fingerprint(path, "smoke")
+    first = run_digest(path, "smoke")
     node = committed_seminar(week)
     node.cells[-1].outputs = [new_output("stream", name="stdout", text="7")]
     nbformat.write(node, path)
-    assert fingerprint(path, "smoke") == first
-    assert fingerprint(path, "full") != first
+    assert run_digest(path, "smoke") == first
+    assert run_digest(path, "full") != first
     seen = {first}
     (week / "helpers.py").write_text("ANSWER = 43\n")
-    seen.add(fingerprint(path, "smoke"))
+    seen.add(run_digest(path, "smoke"))
     (week / "assets").mkdir()
     (week / "assets" / "table.json").write_text("{}")
-    seen.add(fingerprint(path, "smoke"))
+    seen.add(run_digest(path, "smoke"))
     node.cells[-1].source += "\n# changed"
     nbformat.write(node, path)
-    seen.add(fingerprint(path, "smoke"))
+    seen.add(run_digest(path, "smoke"))
     assert len(seen) == 4
 
 

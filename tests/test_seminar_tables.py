@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lsdl.seminar import about_run, clocks, write_table
+from lsdl.author.seminar import about_run, clocks, write_table
 
 
 def test_a_part_is_renewed_and_the_others_stay(tmp_path: Path) -> None:

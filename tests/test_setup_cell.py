@@ -14,8 +14,8 @@ import small_week
 from small_week import code
 
 from lsdl import __version__, setup_week
+from lsdl.author.opening import setup_cell
 from lsdl.grading.publish import publish
-from lsdl.notebooks import setup_cell
 
 ROOT = Path(__file__).parent.parent
 COURSE = """title = "t"

@@ -12,10 +12,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from lsdl.author.course import find_weeks
+from lsdl.author.homework import GradedCell, Homework, Namespace, defined_names
+from lsdl.author.references import check_references, record
 from lsdl.checks import ReferenceStore
-from lsdl.course import find_weeks
-from lsdl.homework import GradedCell, Homework, Namespace, defined_names
-from lsdl.references import check_references, record
 
 ROOT = Path(__file__).parents[1]
 WEEKS = [*find_weeks(ROOT), *find_weeks(ROOT / "tests" / "fixtures" / "course")]

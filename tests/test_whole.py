@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from lsdl.course import find_weeks
+from lsdl.author.course import find_weeks
 from lsdl.grading.demo import demo, load_mistakes
 
 ROOT = Path(__file__).parents[1]

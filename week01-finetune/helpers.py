@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from lsdl.data.augment import random_affine, random_colour
 from lsdl.data.captions import CLASS_NAMES, PROMPT_TEMPLATES
-from lsdl.data.clip import IMAGE_MEAN, IMAGE_STD, load_small_clip, load_vit_b16
+from lsdl.data.clip import load_small_clip, load_vit_b16
 from lsdl.data.domainnet import DOMAINS, DomainNet
-from lsdl.data.emoji import STYLES, load_emoji
+from lsdl.data.emoji import IMAGE_MEAN, IMAGE_STD, STYLES, load_emoji
 
 TEMPLATES = PROMPT_TEMPLATES
 VALIDATION_STYLE = "twemoji"  # choices about robustness (alpha, ...) are made here; it is never a test style

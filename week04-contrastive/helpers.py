@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from lsdl.data.augment import random_affine, random_colour, random_resized_crop
-from lsdl.data.clip import normalise
-from lsdl.data.emoji import CLASSES, PARTS, STYLES, Emoji, load_emoji
+from lsdl.data.emoji import CLASSES, PARTS, STYLES, Emoji, load_emoji, normalise
 
 Labelled = tuple[Tensor, Tensor]  # pictures (n, 3, size, size) uint8 and classes (n,) int64
 

@@ -1,7 +1,7 @@
 """The course's small CLIP and its sister checkpoints, and open_clip's ViT-B/16 for full scale.
 
 The small CLIP is an ordinary `open_clip` model in a local directory (`open_clip_config.json`, `open_clip_model.safetensors`),
-trained by `python -m lsdl.data.train clip` on the embedded pictures and captions (lsdl/data/README.md).
+trained by `python -m lsdl.author.data.train clip` on the embedded pictures and captions (lsdl/data/README.md).
 """
 
 from __future__ import annotations
@@ -12,28 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-IMAGE_MEAN = (0.82, 0.80, 0.76)  # of the pictures that pretraining may see, at 32 px
-IMAGE_STD = (0.29, 0.29, 0.33)
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Standardise pictures for the small models' image tower.
-
-    Args:
-        images: (batch, 3, 32, 32), uint8 in [0, 255] or float in [0, 1].
-
-    Returns:
-        (batch, 3, 32, 32) float32, per channel (x - IMAGE_MEAN) / IMAGE_STD.
-    """
-    if images.dtype == torch.uint8:
-        images = images.float() / 255
-    mean = torch.tensor(IMAGE_MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGE_STD, device=images.device).view(1, 3, 1, 1)
-    return (images - mean) / std
 
 
 def load_small_clip(name: str = "clip") -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 FOLDER = Path(__file__).parent / "emoji"
 SIZE = 64
+IMAGE_MEAN = (0.82, 0.80, 0.76)  # of the pictures that pretraining may see, at 32 px
+IMAGE_STD = (0.29, 0.29, 0.33)
 ATLAS_COLUMNS = 32
 MAKERS = {  # style -> who drew it: styles by one maker may be one drawing in several colours
     "noto": "noto",
@@ -169,3 +171,19 @@ def load_emoji(size: int = 32) -> Emoji:
         part=torch.tensor([PARTS.index(c["part"]) for c in document["concepts"]])[index],
         concepts=concepts,
     )
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Standardise pictures for the small models' image tower.
+
+    Args:
+        images: (batch, 3, 32, 32), uint8 in [0, 255] or float in [0, 1].
+
+    Returns:
+        (batch, 3, 32, 32) float32, per channel (x - IMAGE_MEAN) / IMAGE_STD.
+    """
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    mean = torch.tensor(IMAGE_MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGE_STD, device=images.device).view(1, 3, 1, 1)
+    return (images - mean) / std

@@ -3,11 +3,12 @@
 - collect.py: what was handed in: whose it is, where it lies, its bytes; ../intake.py diagnoses and mends a notebook
 - autograder.py: submissions to points: workers that run and judge, one recorder that enters them into the gradebook
 - zygote.py: the warm process that forks for each submission; kernel.py: the student's kernel; jail.py: its sandbox
+- verdict.py: what the judge says of a notebook
 - execute.py: one notebook through its kernel; judge.py: graded cells decided from answers, outside the kernel
 - grade.py: a folder of submissions to rows and JSON; report.py: the same in a terminal
 - feedback.py: what nbgrader's feedback leaves out
 - release.py: the student version of one homework; publish.py: the student's tree
-- doctor.py: what is wrong with this machine, or with this notebook
+- examine.py: what is wrong with this machine, or with this notebook
 - demo.py: all of it on one week and three example submissions (`make run`)
 - nbgrader_course.py: nbgrader's API with the configuration of gradebook/
 """

@@ -15,37 +15,20 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lsdl.course import course_root
+from lsdl.author.course import course_root
 from lsdl.grading import GradingError, jail
 from lsdl.grading.nbgrader_course import open_course, read_config, reason
+from lsdl.grading.verdict import Verdict
 from lsdl.grading.zygote import Zygote
 from lsdl.intake import Notebook
 
 TOTAL_CELLS = 15  # a whole notebook may run as long as this many cells at their limit
 DEFAULT_CELL_SECONDS = 30.0  # nbgrader's own
-
-
-@dataclass
-class Verdict:
-    """What running one notebook gave.
-
-    Attributes:
-        points: of every graded cell by its grade_id; None while a person has to grade it. With a `failure` the cells
-            judged before it keep their points, the others have 0; empty if nothing could be run at all.
-        messages: why a cell lost points.
-        failure: None, or a sentence that says why the notebook did not run to its end.
-        timed_out: a cell, or the whole notebook, reached its time limit.
-    """
-
-    points: dict[str, float | None] = field(default_factory=dict)
-    messages: dict[str, str] = field(default_factory=dict)
-    failure: str | None = None
-    timed_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,7 +166,7 @@ class Workers:
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-class Recorder:
+class GradebookWriter:
     """The one writer of nbgrader's gradebook.
 
     Args:
@@ -217,7 +200,7 @@ class Recorder:
             GradingError: nbgrader refused the notebook.
             OSError: it could not be written.
         """
-        from lsdl.grading.judge import fail_all
+        from lsdl.grading.judge import fail_all  # imports torch
 
         notebook = copy.deepcopy(result.executed)
         if not result.verdict.points:  # without a verdict nbgrader would give all points

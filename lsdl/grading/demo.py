@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsdl.course import course_root
+from lsdl.author.course import course_root
+from lsdl.author.homework import Homework, HomeworkError
+from lsdl.cells import grade_id
 from lsdl.grading import GradingError
 from lsdl.grading.grade import grade
 from lsdl.grading.release import release
 from lsdl.grading.report import score_table, show_progress
-from lsdl.homework import Homework, HomeworkError
-from lsdl.intake import Notebook, grade_id, parse
+from lsdl.intake import Notebook, parse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def demo(week: Path, console: Console, *, notebooks: bool = True) -> bool:
         copy = _copy_course(week, Path(scratch) / "course")
         well = True
         if notebooks:
-            from lsdl.notebooks import any_failed, run_notebooks
+            from lsdl.author.notebooks import any_failed, run_notebooks
 
             console.rule(f"1. Rerun {week.name}")
             well = not any_failed(run_notebooks([copy], jobs=1, console=console))

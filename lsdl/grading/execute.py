@@ -29,9 +29,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from lsdl.cells import grade_id
 from lsdl.checks import VISIBLE_FILE
 from lsdl.grading import jail
-from lsdl.grading.autograder import Verdict
 from lsdl.grading.judge import (
     TIMEOUT,
     BadOutbox,
@@ -49,7 +49,8 @@ from lsdl.grading.judge import (
     write_verdict,
 )
 from lsdl.grading.kernel import END_CHECK, FRESH_CHECK, ForkProvisioner, Scratch
-from lsdl.intake import Notebook, grade_id
+from lsdl.grading.verdict import Verdict
+from lsdl.intake import Notebook
 
 MAX_OUTPUT = 1 << 20  # characters that one cell may put out
 MAX_MESSAGE = 64 << 20  # bytes of one message of the kernel; longer ones are dropped with the connection
@@ -147,7 +148,7 @@ async def _serve(connection: Any, scratch: Scratch, limits: jail.Limits, partly:
     # Only now: the kernel is a copy of what this process was.
     with connection.makefile("rb") as file:
         request = Request(**json.loads(file.read()))
-    run = _Run(request, scratch, manager)
+    run = _Execution(request, scratch, manager)
     signal.alarm(int(request.total_seconds) + 120)  # if everything else fails, this process ends
     watch = asyncio.create_task(run.watch_scratch())
     try:
@@ -179,7 +180,7 @@ def _start_manager(scratch: Scratch, limits: jail.Limits, partly: bool) -> Async
     return manager
 
 
-class _Run:
+class _Execution:
     """One notebook on its way through a kernel."""
 
     def __init__(self, request: Request, scratch: Scratch, manager: AsyncKernelManager) -> None:

@@ -11,7 +11,6 @@ gradebook/nbgrader_config.py, so that formgrader and nbgrader's own commands hav
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 from collections.abc import Collection
@@ -29,7 +28,8 @@ from nbformat.v4 import new_output
 from nbgrader.preprocessors import ClearHiddenTests
 from nbgrader.utils import is_grade, is_solution
 
-from lsdl.course import course_root
+from lsdl.author.course import course_root
+from lsdl.cells import named_in
 from lsdl.grading import GradingError
 from lsdl.grading.journal import Unread
 from lsdl.grading.judge import is_builtin_error
@@ -171,17 +171,11 @@ def for_student(text: str, source: str, visible: Collection[str]) -> str:
 
 
 def check_names(source: str) -> set[str]:
-    """The names of the checks that a cell calls."""
+    """The names of the checks that a cell calls; none if it is not Python."""
     try:
-        tree = ast.parse(source)
+        return set(named_in(source, "check"))
     except SyntaxError:
         return set()
-    return {
-        node.args[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
-        if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
-    }
 
 
 def _verdicts(outputs: list[NotebookNode]) -> list[str]:

@@ -12,27 +12,19 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from lsdl.course import CourseError, course_root, load_course
+from lsdl.author.course import CourseError, course_root, load_course
+from lsdl.cells import grade_id, role, scored_cells
 from lsdl.grading import GradingError
-from lsdl.grading.autograder import Job, Recorder, Result, Verdict, Workers, run_job
+from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
 from lsdl.grading.collect import Submission, find_submissions, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
 from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of
 from lsdl.grading.release import release
-from lsdl.intake import BadNotebook, Finding, Notebook, grade_id, mend, parse
+from lsdl.grading.verdict import Verdict
+from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
 
-DEMO_KEY = "demo.key"
 CONNECT_SECONDS = 20
 FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
-
-
-@dataclass(frozen=True)
-class GradedCell:
-    """A cell that carries points; `manual`: a person gives them."""
-
-    name: str
-    max_points: float
-    manual: bool
 
 
 @dataclass
@@ -138,6 +130,8 @@ def grade(
         FileNotFoundError: `submissions` is neither a folder nor an archive.
         JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
     """
+    from lsdl.author.references import prepare_hidden_references  # imports torch
+
     root = course_root(week)
     gradebook = root / "gradebook"
     folder = submissions or gradebook / "submitted"
@@ -146,8 +140,8 @@ def grade(
     with explained():
         warnings = prepare_hidden_references(week, key)
         released = release(week, check=False)
-        recorder = Recorder(root, week.name)
-        run = _Run(week, recorder, released, due, regrade, unsafe)
+        recorder = GradebookWriter(root, week.name)
+        run = _GradingRun(week, recorder, released, due, regrade, unsafe)
         run.add_rows(entries, folder, everybody=submissions is None, only=students, progress=progress)
         if not run.rows:
             raise GradingError(
@@ -164,15 +158,15 @@ def grade(
     return Report(week.name, list(run.rows.values()), warnings, tasks(run.skeleton), describe_sandbox())
 
 
-class _Run:
+class _GradingRun:
     """The state of one call of `grade`."""
 
     def __init__(
-        self, week: Path, recorder: Recorder, released: Path, due: date | None, regrade: bool, unsafe: bool
+        self, week: Path, recorder: GradebookWriter, released: Path, due: date | None, regrade: bool, unsafe: bool
     ) -> None:
         self.week, self.recorder, self.regrade, self.unsafe = week, recorder, regrade, unsafe
         self.skeleton = parse((released / "homework.ipynb").read_bytes())
-        self.cells = graded_cells(self.skeleton)
+        self.cells = scored_cells(self.skeleton["cells"])
         gradebook = course_root(week) / "gradebook"
         self.digest = digest_of_week(week, released, gradebook)
         self.journal = Journal(gradebook / "journal" / f"{week.name}.jsonl")
@@ -338,27 +332,16 @@ def run_on_cluster(address: str, jobs: list[Job], *, unsafe: bool = False) -> It
                 yield Result(job.student, job.notebook, Verdict(failure=why), unsafe)
 
 
-def graded_cells(notebook: Notebook) -> list[GradedCell]:
-    """The cells of a homework that carry points, in their order."""
-    found = []
-    for cell in notebook["cells"]:
-        entry = cell["metadata"].get("nbgrader", {})
-        if entry.get("grade"):
-            manual = bool(entry.get("solution")) or cell["cell_type"] != "code"
-            found.append(GradedCell(str(grade_id(cell)), float(entry["points"]), manual))
-    return found
-
-
 def tasks(notebook: Notebook) -> dict[str, list[str]]:
     """The automatic cells by the answer that they test: by nbgrader's rule a test comes after its answer."""
     found: dict[str, list[str]] = {}
     task = "all"
-    automatic = {cell.name for cell in graded_cells(notebook) if not cell.manual}
+    automatic = {cell.name for cell in scored_cells(notebook["cells"]) if not cell.manual}
     for cell in notebook["cells"]:
         name = grade_id(cell)
         if name in automatic:
             found.setdefault(task, []).append(name)
-        elif name and cell["metadata"]["nbgrader"].get("solution"):
+        elif name and role(cell, "solution"):
             task = name
     return found
 
@@ -370,44 +353,6 @@ def describe_sandbox() -> str:
     ]
     lacking = missing()
     return f"{', '.join(enforced) or 'nothing is enforced'}{'; missing: ' + ' '.join(lacking) if lacking else ''}"
-
-
-def prepare_hidden_references(week: Path, key: Path | None = None) -> list[str]:
-    """Write the hidden checks' references into gradebook/ if absent, older than the sources, or if `key` is given.
-
-    Returns:
-        What the report has to warn of: the demo key is public.
-
-    Raises:
-        GradingError: the key file is gone.
-    """
-    gradebook = course_root(week) / "gradebook"
-    written = gradebook / "references" / f"{week.name}.safetensors"
-    note = _key_note(week)
-    used = key or (Path(note.read_text(encoding="utf-8")) if note.is_file() else gradebook / DEMO_KEY)
-    sources = [week / "homework.ipynb", week / "helpers.py", *(week / "instructor").glob("*.py")]
-    newest = max(path.stat().st_mtime for path in sources if path.is_file())
-    if key is not None or not written.is_file() or written.stat().st_mtime < newest:
-        if not used.is_file():
-            raise GradingError(f"The key file {used} does not exist: give the instructor's key with --key FILE.")
-        from lsdl.references import write_references
-
-        written.parent.mkdir(parents=True, exist_ok=True)
-        write_references(week, key=used.read_bytes())
-        remember_key(week, used)
-    if used.name == DEMO_KEY:
-        return ["The hidden checks use the public demo key: for a real class, make one and pass it with --key FILE."]
-    return []
-
-
-def remember_key(week: Path, key: Path) -> None:
-    """Note which file the hidden references of a week were made with, so that a later run needs no --key.
-
-    Only the file's path is written, into gradebook/, which git ignores.
-    """
-    note = _key_note(week)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(str(key.resolve()), encoding="utf-8")
 
 
 def end_of_day(due: date) -> datetime:
@@ -465,10 +410,6 @@ def _title_and_due(root: Path, week: str) -> tuple[str, date | None]:
     except CourseError:
         return "", None
     return (entry.title, entry.due) if entry else ("", None)
-
-
-def _key_note(week: Path) -> Path:
-    return course_root(week) / "gradebook" / "references" / f"{week.name}.key-file"
 
 
 def _total(points: Iterable[float]) -> float:

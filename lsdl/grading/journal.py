@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import lsdl
-from lsdl.grading.autograder import Result, Verdict
+from lsdl.grading.autograder import Result
+from lsdl.grading.verdict import Verdict
 
 SKIPPED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
 

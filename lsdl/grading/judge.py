@@ -21,9 +21,10 @@ from typing import Any
 from nbformat import NotebookNode
 from nbgrader.utils import determine_grade, is_grade
 
+from lsdl.cells import grade_id, is_test, named_in, source_of, visible_part
 from lsdl.checks import Entry, NoReference, ReferenceStore, read_answer
-from lsdl.compare import Packed, compare
-from lsdl.intake import HIDDEN_TESTS, Notebook, grade_id
+from lsdl.compare import Packed
+from lsdl.intake import Notebook
 
 TIMEOUT = "CellTimeoutError"  # what nbgrader writes into a cell that it stopped
 MAX_ANSWERS = 64  # of one cell
@@ -58,12 +59,10 @@ def read_tests(homework: Notebook) -> dict[str, GradedTest]:
     """The tests of the instructor's version of a homework by their grade_id."""
     tests = {}
     for cell in homework["cells"]:
-        entry = cell["metadata"].get("nbgrader", {})
-        if cell["cell_type"] == "code" and entry.get("grade") and not entry.get("solution"):
-            source = "".join(cell["source"])
-            visible = HIDDEN_TESTS.sub("", source)
-            checks, shown = _called(source, "check"), _called(visible, "check")
-            hidden, inputs = frozenset(checks) - frozenset(shown), _called(source, "check.inputs")
+        if is_test(cell):
+            source = source_of(cell)
+            checks, shown = named_in(source, "check"), named_in(visible_part(source), "check")
+            hidden, inputs = frozenset(checks) - frozenset(shown), named_in(source, "check.inputs")
             tests[str(grade_id(cell))] = GradedTest(source, checks, hidden, inputs, _assert_messages(source))
     return tests
 
@@ -71,14 +70,6 @@ def read_tests(homework: Notebook) -> dict[str, GradedTest]:
 def _assert_messages(source: str) -> frozenset[str]:
     said = [node.msg for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
     return frozenset(text.value for text in said if isinstance(text, ast.Constant) and isinstance(text.value, str))
-
-
-def _called(source: str, function: str) -> tuple[str, ...]:
-    """The texts that a cell gives to a function as first argument, in their order."""
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    calls.sort(key=lambda call: (call.lineno, call.col_offset))
-    named = [call.args[0] for call in calls if call.args and ast.unparse(call.func) == function]
-    return tuple(dict.fromkeys(name.value for name in named if isinstance(name, ast.Constant)))
 
 
 class References:
@@ -206,9 +197,7 @@ def _explain_hidden(entry: Entry, answer: Packed) -> str | None:
         return None
     if entry.kind == "predictions":
         return text if _SHARE_RIGHT.fullmatch(text) else "one class, an integer, is expected for each example."
-    rule: dict[str, Any] = {"rtol": entry.rtol, "atol": entry.atol, "dtype": entry.dtype}
-    hints = [hint for hint, value in entry.mistakes if compare(value, answer, **rule) is None]
-    return " Or: ".join(dict.fromkeys(hints)) or "the answer is wrong for other inputs than those of the visible check."
+    return " Or: ".join(entry.hints(answer)) or "the answer is wrong for other inputs than those of the visible check."
 
 
 # Outputs: what comes from the kernel is data, and the verdict is written beside it in nbgrader's form
@@ -315,8 +304,7 @@ def points_of(cell: NotebookNode) -> float | None:
 def fail_all(notebook: Notebook, message: str) -> None:
     """Write into every graded code cell without outputs that it was not run, so that nbgrader gives it no points."""
     for cell in notebook["cells"]:
-        entry = cell["metadata"].get("nbgrader", {})
-        if cell["cell_type"] == "code" and entry.get("grade") and not entry.get("solution"):
+        if is_test(cell):
             cell["outputs"] = [error_output("DeadKernelError", message)]
 
 

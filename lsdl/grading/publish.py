@@ -8,15 +8,16 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from lsdl.course import Course, course_root, find_weeks, load_course
+from lsdl.author.course import Course, course_root, find_weeks, load_course
 from lsdl.doctor import HOMEWORKS, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.release import refuse_problems, release
 from lsdl.intake import parse
 
 MANIFEST = ".lsdl-manifest"
-# The instructor's part of lsdl. Anything else goes along, so that a new module cannot be forgotten.
-NOT_PUBLISHED = ("grading", "cli.py", "course.py", "homework.py", "lint.py", "notebooks.py", "references.py")
+# The author's and the instructor's rooms of lsdl. Anything else goes along, so that a new module cannot be forgotten.
+NOT_PUBLISHED = ("author", "grading", "cli.py")
+STUDENT_EXTRAS = ("weeks", "jupyter")
 _NOISE = ("__pycache__", "*.pyc", ".ipynb_checkpoints", ".DS_Store")
 
 
@@ -96,7 +97,9 @@ def _write(path: Path, text: str) -> None:
 def _pyproject(project: dict) -> str:
     """The student's pyproject.toml: name, dependencies and data, none of the instructor's tools."""
     dependencies = "".join(f'    "{entry}",\n' for entry in project["dependencies"])
-    jupyter = ", ".join(f'"{entry}"' for entry in project["optional-dependencies"]["jupyter"])
+    weeks, jupyter = (
+        ", ".join(f'"{entry}"' for entry in project["optional-dependencies"][name]) for name in STUDENT_EXTRAS
+    )
     return f"""[build-system]
 requires = ["setuptools>=77"]
 build-backend = "setuptools.build_meta"
@@ -111,6 +114,7 @@ dependencies = [
 {dependencies}]
 
 [project.optional-dependencies]
+weeks = [{weeks}]
 jupyter = [{jupyter}]
 
 [project.scripts]
@@ -129,7 +133,8 @@ version = {{ attr = "lsdl.__version__" }}
 
 
 def _requirements(project: dict) -> str:
-    entries = [*project["dependencies"], *project["optional-dependencies"]["jupyter"]]
+    extras = [entry for name in STUDENT_EXTRAS for entry in project["optional-dependencies"][name]]
+    entries = [*project["dependencies"], *extras]
     return "".join(f"{entry}\n" for entry in sorted(entries, key=str.lower))
 
 

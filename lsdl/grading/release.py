@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lsdl.course import course_root
+from lsdl.author.course import course_root
 from lsdl.grading import GradingError
 from lsdl.grading.nbgrader_course import open_course, require_success
 
@@ -57,7 +57,7 @@ def refuse_problems(week: Path) -> None:
     Raises:
         GradingError: the first problems, and the command that shows all.
     """
-    from lsdl.lint import lint_week
+    from lsdl.author.lint import lint_week
 
     problems = lint_week(week)
     if problems:

@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lsdl.course import Course, Week, load_course
+from lsdl.author.course import Course, Week, load_course
 from lsdl.grading import GradingError
 from lsdl.grading.grade import end_of_day
 from lsdl.grading.journal import Unread

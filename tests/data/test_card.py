@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lsdl.data import card
-from lsdl.data.build_emoji import SOURCES
+from lsdl.author.data import card
+from lsdl.author.data.build_emoji import SOURCES
 from lsdl.data.emoji import STYLES, load_emoji
 
 README = card.HERE / "README.md"
@@ -25,7 +25,7 @@ def test_the_counts_in_the_card_are_those_of_the_data() -> None:
         "classes": card.counts_per_class(data),
         "checkpoints": card.checkpoints(),
     }
-    assert card.fill(text, counts) == text, "run `python -m lsdl.data.card`"
+    assert card.fill(text, counts) == text, "run `python -m lsdl.author.data.card`"
 
 
 def test_the_baseline_in_the_card_can_be_measured_again() -> None:

@@ -86,7 +86,7 @@ def week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(REPOSITORY / "gradebook" / name, root / "gradebook")
     monkeypatch.chdir(root)
     # The tiny week has no checks, so it has no references to write.
-    monkeypatch.setattr("lsdl.grading.grade.prepare_hidden_references", lambda week, key=None: [])
+    monkeypatch.setattr("lsdl.author.references.prepare_hidden_references", lambda week, key=None: [])
     return folder
 
 

@@ -17,10 +17,10 @@ from string import Template
 
 import pytest
 
+from lsdl.cells import grade_id
 from lsdl.grading import jail
 from lsdl.grading.feedback import make_feedback
 from lsdl.grading.grade import Row, grade
-from lsdl.intake import grade_id
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ATTACKS = sorted((REPOSITORY / "tests" / "submissions").glob("*.py"))

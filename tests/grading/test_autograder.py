@@ -17,13 +17,14 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from safetensors.torch import save
 
+from lsdl.author.references import prepare_hidden_references
+from lsdl.cells import grade_id
 from lsdl.checks import Entry, ReferenceStore, _send
 from lsdl.compare import pack
 from lsdl.grading import autograder, jail
-from lsdl.grading.autograder import Job, Recorder, Result, Verdict, Workers, run_job
+from lsdl.grading.autograder import GradebookWriter, Job, Result, Verdict, Workers, run_job
 from lsdl.grading.demo import load_mistakes, with_mistake
 from lsdl.grading.feedback import HideHiddenTests
-from lsdl.grading.grade import prepare_hidden_references
 from lsdl.grading.judge import (
     BadOutbox,
     GradedTest,
@@ -41,7 +42,7 @@ from lsdl.grading.judge import (
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
 from lsdl.grading.zygote import libraries
-from lsdl.intake import Notebook, grade_id, mend, parse
+from lsdl.intake import Notebook, mend, parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -96,7 +97,7 @@ def stock_marks(week: Path, notebooks: dict[str, Notebook]) -> dict[str, dict[st
 
 
 def our_marks(week: Path, notebooks: dict[str, Notebook]) -> dict[str, dict[str, float | None]]:
-    recorder = Recorder(week.parent, week.name)
+    recorder = GradebookWriter(week.parent, week.name)
     with Workers(week, 2) as workers:
         for result in workers.run(Job(week, student, notebook) for student, notebook in notebooks.items()):
             recorder.record(result)
@@ -213,7 +214,7 @@ def test_an_unsafe_machine_is_refused(demo: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_recording_twice_keeps_what_a_person_gave(demo: Path) -> None:
     result = run_job(Job(demo, "ada", solved(demo)))
-    recorder = Recorder(demo.parent, demo.name)
+    recorder = GradebookWriter(demo.parent, demo.name)
     recorder.record(result)
     with recorder.api.gradebook as book:
         grade = book.find_grade("dropout_words", "homework", demo.name, "ada")
@@ -226,7 +227,7 @@ def test_recording_twice_keeps_what_a_person_gave(demo: Path) -> None:
 
 
 def test_a_notebook_that_did_not_run_earns_nothing(demo: Path) -> None:
-    recorder = Recorder(demo.parent, demo.name)
+    recorder = GradebookWriter(demo.parent, demo.name)
     recorder.record(Result("nil", solved(demo), Verdict(failure="The machine caught fire.")))
     assert {v for k, v in marks(recorder.api, demo.name, "nil").items() if k != "dropout_words"} == {0}
 

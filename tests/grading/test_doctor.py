@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lsdl.grading import jail
 from lsdl.grading.demo import demo
-from lsdl.grading.doctor import examine_machine, examine_notebook
+from lsdl.grading.examine import examine_machine, examine_notebook
 from lsdl.grading.release import release
 
 MISTAKES = """

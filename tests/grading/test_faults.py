@@ -175,7 +175,7 @@ def in_commit(number):
     # Dies right before the nth time that nbgrader writes into the database for one submission.
     from sqlalchemy.orm import Session
 
-    record, commit, seen = module.Recorder.record, Session.commit, [None]
+    record, commit, seen = module.GradebookWriter.record, Session.commit, [None]
 
     def counted(self):
         if seen[0] is not None:
@@ -189,7 +189,7 @@ def in_commit(number):
         record(self, result)
         seen[0] = None
 
-    Session.commit, module.Recorder.record = counted, run
+    Session.commit, module.GradebookWriter.record = counted, run
 
 
 def half_a_line(self, key, result):
@@ -203,13 +203,13 @@ def run(point):
     if point == "release":
         release.shutil.copytree = die
     elif point == "rows":
-        module._Run.results = die
+        module._GradingRun.results = die
     elif point == "result":
-        module.Recorder.record = die
+        module.GradebookWriter.record = die
     elif point.startswith("commit"):
         in_commit(int(point.removeprefix("commit")))
     elif point == "recorded":
-        module.Recorder.record = after(module.Recorder.record)
+        module.GradebookWriter.record = after(module.GradebookWriter.record)
     elif point == "half a line":
         Journal.add = half_a_line
     elif point == "journal":
@@ -221,7 +221,7 @@ def run(point):
     print("resumed", *(row.student for row in report.rows if row.resumed), flush=True)
 
 
-module.prepare_hidden_references = lambda week, key=None: []
+references.prepare_hidden_references = lambda week, key=None: []
 if results:
     module.Workers = Recorded
 for point in points:

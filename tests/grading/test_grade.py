@@ -264,7 +264,7 @@ def test_trouble_of_the_machine_is_one_sentence(
 
     if isinstance(error, RuntimeError):
         error = OperationalError(str(error))
-    monkeypatch.setattr(module.Recorder, "record", record)
+    monkeypatch.setattr(module.GradebookWriter, "record", record)
     with pytest.raises(GradingError, match=said):
         grade(week, submit("ada"))
 
@@ -274,14 +274,14 @@ def test_what_the_gradebook_refuses_is_a_row(
 ) -> None:
     submit("ada")
     folder = submit("bob")
-    record = module.Recorder.record
+    record = module.GradebookWriter.record
 
-    def refuse_ada(self: module.Recorder, result: Result) -> None:
+    def refuse_ada(self: module.GradebookWriter, result: Result) -> None:
         if result.student == "ada":
             raise ValueError("no such cell")
         record(self, result)
 
-    monkeypatch.setattr(module.Recorder, "record", refuse_ada)
+    monkeypatch.setattr(module.GradebookWriter, "record", refuse_ada)
     table = rows(grade(week, folder))
     assert table["ada"].status == "failed" and "The gradebook refused it: ValueError: no such cell" in table["ada"].note
     assert table["bob"].points == 4

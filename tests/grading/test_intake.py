@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsdl.intake import BadNotebook, Notebook, grade_id, mend, parse
+from lsdl.cells import grade_id
+from lsdl.intake import BadNotebook, Notebook, mend, parse
 
 ANSWER, TEST = {"solution": True, "grade": False, "locked": False}, {"solution": False, "grade": True, "locked": True}
 

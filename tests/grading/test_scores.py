@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.course import Course, CourseError, Late, Week, load_course
+from lsdl.author.course import Course, CourseError, Late, Week, load_course
 from lsdl.grading import GradingError, jail
 from lsdl.grading.feedback import make_feedback
 from lsdl.grading.grade import end_of_day, grade

@@ -1,6 +1,6 @@
 """Measure the tables that the seminar draws: `python week01-finetune/instructor/train.py tables [--only PART]`.
 
-With `--pretraining NAME=FOLDER ...` it repeats the main rows on other pretrained models (`python -m lsdl.data.train clip --seed 1 --out FOLDER`).
+With `--pretraining NAME=FOLDER ...` it repeats the main rows on other pretrained models (`python -m lsdl.author.data.train clip --seed 1 --out FOLDER`).
 
 Executes the seminar's own cells tagged `define` and calls their `measure_tables`: nothing is written twice. It takes about a
 quarter of an hour of one thread (five seeds at every learning rate) and writes assets/seminar_tables.json: accuracies by method,
@@ -20,7 +20,7 @@ from pathlib import Path
 import open_clip
 import torch
 
-from lsdl.seminar import seminar_names
+from lsdl.author.seminar import seminar_names
 
 WEEK = Path(__file__).resolve().parents[1]
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def repeat_pretrainings(names: dict, models: dict[str, Path]) -> list[dict]:
-    """Rows of the seminar's `measure_pretraining` for every model; a folder is as lsdl.data.train writes it."""
+    """Rows of the seminar's `measure_pretraining` for every model; a folder is as lsdl.author.data.train writes it."""
     rows = []
     for name, folder in models.items():
         names["clip"] = names["load_clip"]("smoke", "cpu", str(folder))

@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["grid", "seeds"])
     what = parser.parse_args().what
-    from lsdl.homework import Homework
+    from lsdl.author.homework import Homework
 
     torch.set_num_threads(1)
     homework = Homework(WEEK)

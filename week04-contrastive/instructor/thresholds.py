@@ -16,7 +16,7 @@ WEEK = Path(__file__).resolve().parents[1]
 
 
 def main(seeds: int) -> None:
-    from lsdl.homework import Homework
+    from lsdl.author.homework import Homework
 
     torch.set_num_threads(1)
     homework = Homework(WEEK)

@@ -26,10 +26,10 @@ from typing import Any
 
 import torch
 
+from lsdl.author.homework import Homework
+from lsdl.author.seminar import about_run, clocks, rounded, seminar_names, write_table
 from lsdl.data.emoji import load_emoji
-from lsdl.homework import Homework
 from lsdl.memory import peak_bytes
-from lsdl.seminar import about_run, clocks, rounded, seminar_names, write_table
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"

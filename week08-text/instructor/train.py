@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lsdl.seminar import about_run, clocks, rounded, seminar_names, write_table
+from lsdl.author.seminar import about_run, clocks, rounded, seminar_names, write_table
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS = WEEK / "assets"

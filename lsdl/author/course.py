@@ -1,4 +1,4 @@
-"""The course as `course.toml` describes it, and where its weeks are.
+"""The course as `course.toml` and the weeks' `week.toml` describe it, and where its weeks are.
 
 The module knows nothing of notebooks or grading; it is what both ask for a folder, a budget or a due date.
 """
@@ -9,14 +9,17 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 WEEK_NAME = re.compile(r"week[0-9]{2}-[a-z0-9]+(-[a-z0-9]+)*")
+WEEK_FILE = "week.toml"
+Table = TypeVar("Table", bound=BaseModel)
 
 
 class CourseError(ValueError):
-    """A mistake in `course.toml` or in the name of a week; the message is one sentence that says what to do."""
+    """A mistake in `course.toml`, in a `week.toml` or in the name of a week; the message is one sentence that says what to do."""
 
 
 class _Table(BaseModel):
@@ -40,18 +43,28 @@ class Part(_Table):
     minutes: int | None = Field(None, gt=0)
 
 
-class Week(_Table):
-    """One week. The cells of its homework add up to `points` plus `bonus` (`lsdl lint` holds them to it)."""
+class SyllabusEntry(_Table):
+    """What `course.toml` says of a week: what the whole course has to know."""
 
     title: str = Field(min_length=1)
     points: float = Field(gt=0)
-    bonus: float = Field(0, ge=0)
     required: bool = False  # True: nobody passes without handing in this homework
     due: date | None = None  # the end of that day, where the machine that computes the marks stands
+
+
+class WeekFacts(_Table):
+    """What `week.toml` in a week's folder says: the facts of its author. The file may be absent."""
+
+    bonus: float = Field(0, ge=0)
     # Cells graded by hand: a homework counts 0 once a person gave one of them 0 of its points (no baseline, no report), or,
     # whatever its points, a comment that begins with "missing".
     required_cells: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()  # packages that this week needs beyond lsdl's own, as pip names them
     budget: Budget | None = None  # only where it differs from the course's
+
+
+class Week(SyllabusEntry, WeekFacts):
+    """One week, from both files. The cells of its homework add up to `points` plus `bonus` (`lsdl lint` holds them to it)."""
 
 
 class Late(_Table):
@@ -63,7 +76,7 @@ class Late(_Table):
 
 
 class Course(_Table):
-    """All of `course.toml`."""
+    """All of `course.toml`, each week with the facts of its own `week.toml`."""
 
     title: str = Field(min_length=1)
     edition: str = Field(pattern=r"^\d{4}\.\d+$")
@@ -114,21 +127,39 @@ def course_root(start: Path | None = None) -> Path:
 
 
 def load_course(root: Path | None = None) -> Course:
-    """Read `course.toml` in `root` (default: `course_root()`).
+    """Read `course.toml` in `root` (default: `course_root()`) and the `week.toml` of every week that has one.
 
     Raises:
-        CourseError: the file is not TOML, or an entry is missing, unknown or out of range.
+        CourseError: a file is not TOML, or an entry is missing, unknown or out of range.
     """
-    path = (root or course_root()) / "course.toml"
+    root = root or course_root()
+    path = root / "course.toml"
+    table = _read_toml(path)
+    weeks = table.get("weeks")
+    for name, entry in weeks.items() if isinstance(weeks, dict) else ():
+        facts = root / name / WEEK_FILE
+        if WEEK_NAME.fullmatch(name) and isinstance(entry, dict):
+            _validated(path, f"weeks.{name}.", SyllabusEntry, entry)
+            if facts.is_file():
+                entry |= _validated(facts, "", WeekFacts, _read_toml(facts)).model_dump(exclude_unset=True)
+    return _validated(path, "", Course, table)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return Course.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CourseError(f"{path} does not exist: run lsdl inside the course's repository.") from None
     except tomllib.TOMLDecodeError as error:
         raise CourseError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _validated(path: Path, place: str, kind: type[Table], table: dict[str, Any]) -> Table:
+    try:
+        return kind.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        where = place + ".".join(str(part) for part in first["loc"]) or "top level"
         raise CourseError(f"{path}, {where}: {first['msg'].removeprefix('Value error, ')}.") from None
 
 

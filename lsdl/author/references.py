@@ -15,13 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lsdl.author.course import course_root
+from lsdl.author.homework import GradedCell, Homework, HomeworkError, Namespace
 from lsdl.checks import VISIBLE_FILE, Case, Entry, NoReference, ReferenceStore
 from lsdl.compare import Packed, compare, pack, unpack
-from lsdl.homework import GradedCell, Homework, HomeworkError, Namespace
+
+DEMO_KEY = "demo.key"
 
 
 @dataclass
-class Recorder:
+class AnswerRecorder:
     """Stands in for `check` while a graded cell runs: keeps every answer and compares nothing.
 
     Attributes:
@@ -106,6 +109,42 @@ def write_references(week: Path, key: bytes | None = None, hidden_file: Path | N
         ReferenceStore.write(target, {name: entries[name] for name in hidden})
         text += f", {len(hidden)} hidden checks ({target.stat().st_size / 1000:.0f} kB)"
     return text
+
+
+def prepare_hidden_references(week: Path, key: Path | None = None) -> list[str]:
+    """Write the hidden checks' references into gradebook/ if absent, older than the sources, or if `key` is given.
+
+    Returns:
+        What the report has to warn of: the demo key is public.
+
+    Raises:
+        HomeworkError: the key file is gone.
+    """
+    gradebook = course_root(week) / "gradebook"
+    written = gradebook / "references" / f"{week.name}.safetensors"
+    note = _key_note(week)
+    used = key or (Path(note.read_text(encoding="utf-8")) if note.is_file() else gradebook / DEMO_KEY)
+    sources = [week / "homework.ipynb", week / "helpers.py", *(week / "instructor").glob("*.py")]
+    newest = max(path.stat().st_mtime for path in sources if path.is_file())
+    if key is not None or not written.is_file() or written.stat().st_mtime < newest:
+        if not used.is_file():
+            raise HomeworkError(f"The key file {used} does not exist: give the instructor's key with --key FILE.")
+        written.parent.mkdir(parents=True, exist_ok=True)
+        write_references(week, key=used.read_bytes())
+        remember_key(week, used)
+    if used.name == DEMO_KEY:
+        return ["The hidden checks use the public demo key: for a real class, make one and pass it with --key FILE."]
+    return []
+
+
+def remember_key(week: Path, key: Path) -> None:
+    """Note which file the hidden references of a week were made with, so that a later run needs no --key.
+
+    Only the file's path is written, into gradebook/, which git ignores.
+    """
+    note = _key_note(week)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(str(key.resolve()), encoding="utf-8")
 
 
 def check_references(week: Path, key: bytes | None = None) -> list[str]:
@@ -280,6 +319,10 @@ def _hidden_file(homework: Homework) -> Path:
     return homework.week.parent / "gradebook" / "references" / f"{homework.name}.safetensors"
 
 
+def _key_note(week: Path) -> Path:
+    return course_root(week) / "gradebook" / "references" / f"{week.name}.key-file"
+
+
 def _answers(
     homework: Homework,
     cells: Iterable[GradedCell],
@@ -290,7 +333,7 @@ def _answers(
     strict: bool,
 ) -> dict[str, Packed]:
     """What the cells give to `check`; `strict`: an exception in a cell is an error, not the end of that cell."""
-    recorder = Recorder(entries)
+    recorder = AnswerRecorder(entries)
     for cell in cells:
         error = homework.run_cell(cell, namespace, recorder, hidden=hidden)
         if isinstance(error, HomeworkError):

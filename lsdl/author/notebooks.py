@@ -1,4 +1,4 @@
-"""Runs the course's notebooks headlessly, and knows the two generated cells that open each of them.
+"""Runs the course's notebooks headlessly.
 
 Every notebook runs under papermill in a process of its own with one OpenMP thread (the threads of parallel runs would
 spin against each other). What a run leaves lies in `runs/<week>/`: the executed or partial notebook, papermill's log
@@ -30,9 +30,10 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+import lsdl
 from lsdl import __version__
+from lsdl.author.course import Budget, load_course
 from lsdl.claims import compare_claims, read_claims
-from lsdl.course import Budget, load_course
 
 TIMEOUT_BUDGETS = 5  # a notebook is stopped after this many budgets
 MAX_SEMINAR_BYTES = 2_000_000
@@ -48,35 +49,6 @@ papermill.execute_notebook(source, target, {"SCALE": scale}, cwd=folder, kernel_
 
 Scale = Literal["smoke", "full"]
 Status = Literal["ok", "failed", "timeout", "skipped"]
-
-SETUP_CELL = """import importlib.util
-import os
-import subprocess
-import sys
-
-WEEK = "{week}"
-
-if not os.path.exists("helpers.py"):  # a notebook on its own, as in Colab: fetch the course
-    source = os.environ.get("LSDL_SOURCE", "https://github.com/isadrtdinov/lsdl-cub")
-    if not os.path.isdir("lsdl-cub"):
-        clone = ["git", "clone", "-q", "--depth", "1", "--branch", "student-{version}", source, "lsdl-cub"]
-        subprocess.run(clone, check=True)
-    os.chdir(os.path.join("lsdl-cub", WEEK))
-if importlib.util.find_spec("lsdl") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", ".."], check=True)
-    importlib.invalidate_caches()
-importlib.import_module("lsdl").setup(WEEK)"""
-
-PARAMETERS_CELL = """\
-SCALE = "smoke"  # "smoke": minutes on two CPU cores with embedded data; "full": the paper's data and model on one GPU
-SEED = 0
-DEVICE = "auto"
-RETRAIN = False  # True: train the small checkpoints here instead of loading the committed ones"""
-
-
-def setup_cell(week: str) -> str:
-    """Text of the cell tagged `setup` of a week's notebooks, `week` being the folder name ("week01-finetune")."""
-    return SETUP_CELL.format(week=week, version=__version__)
 
 
 @dataclass
@@ -210,7 +182,7 @@ class _Runner:
         self.timeout = timeout if timeout is not None else self.budget and TIMEOUT_BUDGETS * self.budget
 
     def unchanged(self) -> Run | None:
-        if not self.mark.exists() or self.mark.read_text() != fingerprint(self.notebook, self.scale):
+        if not self.mark.exists() or self.mark.read_text() != run_digest(self.notebook, self.scale):
             return None
         return self._result("skipped", 0.0, 0.0)
 
@@ -218,7 +190,7 @@ class _Runner:
         self.folder.mkdir(parents=True, exist_ok=True)
         for old in (self.executed, self.mark):
             old.unlink(missing_ok=True)
-        started = fingerprint(self.notebook, self.scale)  # taken before, so that an edit during the run counts
+        started = run_digest(self.notebook, self.scale)  # taken before, so that an edit during the run counts
         if self.notebook.stem == "homework":
             trouble = _hidden_references(self.week)
             if trouble:
@@ -310,13 +282,13 @@ def store_outputs(path: Path, committed: NotebookNode, executed: NotebookNode) -
     return problems
 
 
-def fingerprint(notebook: Path, scale: str) -> str:
+def run_digest(notebook: Path, scale: str) -> str:
     """SHA-256 over all that a run depends on: cell sources, helpers, assets, cases, lsdl, installed versions, scale."""
     week = notebook.parent
     cells = nbformat.read(notebook, 4).cells
     parts: list[Any] = [scale, sys.version, [[c.cell_type, c.source, c.metadata.get("tags")] for c in cells]]
     parts.append(sorted({f"{dist.name}=={dist.version}" for dist in metadata.distributions()}))
-    parts.append(_tree_hash(Path(__file__).parent))
+    parts.append(_tree_hash(Path(lsdl.__file__).parent))
     for name in ("helpers.py", "assets", "instructor"):
         parts.append(_tree_hash(week / name))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -333,7 +305,7 @@ def _hidden_references(week: Path) -> str:
     """Have the hidden references written that a homework's hidden tests read; return what went wrong, or ""."""
     if not (week / "instructor" / "cases.py").exists() or not (week.parent / "course.toml").exists():
         return ""
-    code = "import sys; from pathlib import Path; from lsdl.grading.grade import prepare_hidden_references as prepare; "
+    code = "import sys; from pathlib import Path; from lsdl.author.references import prepare_hidden_references as prepare; "
     command = [sys.executable, "-c", code + "prepare(Path(sys.argv[1]))", str(week)]  # apart: it runs the solutions
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     if not done.returncode:

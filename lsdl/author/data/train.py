@@ -1,4 +1,4 @@
-"""Train the small checkpoints that several weeks use: `python -m lsdl.data.train {clip,clip-nokind,supervised,simclr}`.
+"""Train the small checkpoints that several weeks use: `python -m lsdl.author.data.train {clip,clip-nokind,supervised,simclr}`.
 
 One image tower (CLIP's ModifiedResNet, 32 px), the same pictures, batches, number of steps and schedule for every method; none
 sees a held-out cell or the 18 classes as such. `supervised` learns the concepts' names, `simclr` no names at all. Each run writes
@@ -25,8 +25,8 @@ from tqdm import trange
 
 from lsdl.data.augment import random_affine, random_colour, random_resized_crop
 from lsdl.data.captions import KIND_RATE, draw_caption
-from lsdl.data.clip import CHECKPOINTS, IMAGE_MEAN, IMAGE_STD, normalise, small_tokenizer
-from lsdl.data.emoji import Emoji, load_emoji
+from lsdl.data.clip import CHECKPOINTS, small_tokenizer
+from lsdl.data.emoji import IMAGE_MEAN, IMAGE_STD, Emoji, load_emoji, normalise
 
 MODEL_CFG = {
     "embed_dim": 128,

@@ -10,7 +10,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from lsdl.course import CourseError, course_root, find_weeks, load_course
+from lsdl.author.course import CourseError, course_root, find_weeks, load_course
 from lsdl.doctor import Diagnosis, examine, likeness, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes

@@ -1,4 +1,4 @@
-"""Week 08 beside the libraries: same input, same result, time of the library over ours (`python benchmarks/week08.py`).
+"""Week 08 beside the libraries: same input, same result, time of the library over ours (`make bench`).
 
 A ratio over 1 means that the course's code is faster. Everything runs with one thread; each time is the best of several runs.
 """
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from ratios import compare
 from transformers import LlamaConfig, MixtralConfig
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.llama import modeling_llama
 from transformers.models.mixtral import modeling_mixtral
 
-ROOT = Path(__file__).resolve().parents[1]
-WEEK = ROOT / "week08-text"
+from lsdl.author.ratios import compare
+
+WEEK = Path(__file__).resolve().parents[1]
 
 FUSED = "SDPA is one fused kernel that never writes the scores"
 SLOWER = {
@@ -36,7 +36,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @torch.no_grad()
 def main() -> None:
-    from lsdl.homework import Homework
+    from lsdl.author.homework import Homework
 
     torch.set_num_threads(1)
     names = Homework(WEEK).namespace()

@@ -1,4 +1,4 @@
-"""Measure a small checkpoint on held-out cells: `python -m lsdl.data.evaluate [clip]` writes `evaluation.json` beside it.
+"""Measure a small checkpoint on held-out cells: `python -m lsdl.author.data.evaluate [clip]` writes `evaluation.json` beside it.
 
 Held-out cells of test concepts only. By style: zero-shot accuracy on the 18 classes (eight templates a class), and how often the
 concept's own name is nearest, or among the five nearest, of all concepts' names. Every rate has its count and a 95 % Wilson interval.
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsdl.data.captions import CLASS_NAMES, KIND_RATE, PROMPT_TEMPLATES, draw_caption
-from lsdl.data.clip import CHECKPOINTS, load_small_clip, normalise
-from lsdl.data.emoji import STYLES, load_emoji
+from lsdl.data.clip import CHECKPOINTS, load_small_clip
+from lsdl.data.emoji import STYLES, load_emoji, normalise
 
 
 def wilson(right: Tensor) -> dict[str, float | int | list[float]]:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,19 +12,6 @@ from lightly.loss.swav_loss import sinkhorn as lightly_sinkhorn
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from torch.distributions import MultivariateNormal, Normal
-
-from lsdl.seminar import seminar_names
-
-WEEK = Path(__file__).resolve().parents[2] / "week04-contrastive"
-
-
-@pytest.fixture(scope="module")
-def seminar() -> Iterator[SimpleNamespace]:
-    """The names that the seminar's cells tagged `define` make, and its `helpers`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(WEEK))
-        patch.delitem(sys.modules, "helpers", raising=False)
-        yield SimpleNamespace(**seminar_names(WEEK), helpers=sys.modules["helpers"])
 
 
 @pytest.fixture

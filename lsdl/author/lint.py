@@ -25,9 +25,11 @@ from nbgrader.nbgraderformat.common import SchemaMismatchError
 from nbgrader.nbgraderformat.v3 import MetadataValidatorV3
 from nbgrader.preprocessors import ClearSolutions
 
+from lsdl.author.course import CourseError, load_course
+from lsdl.author.notebooks import MAX_SEMINAR_BYTES
+from lsdl.author.opening import PARAMETERS_CELL, setup_cell
+from lsdl.cells import CHECK_CALLS, HIDDEN, SOLUTION, hidden_part, is_test, role, tags, visible_part
 from lsdl.claims import FAILS, read_claims
-from lsdl.course import CourseError, load_course
-from lsdl.notebooks import MAX_SEMINAR_BYTES, PARAMETERS_CELL, setup_cell
 
 MEDIAN_LINES, MAX_LINES = 15, 60
 COURSE_REPOSITORY = "isadrtdinov/lsdl-cub"
@@ -36,7 +38,7 @@ ONLY_CHECKS = (
     "a graded cell holds only the import of check, check(...) calls, assert and assignments "
     "(nbgrader reads a bare expression as partial credit)."
 )
-MARKERS = tuple(f"### {end} {what}" for what in ("SOLUTION", "HIDDEN TESTS") for end in ("BEGIN", "END"))
+MARKERS = (*SOLUTION, *HIDDEN)
 READABLE_ID = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 ALMOST_MARKER = re.compile(r"#\s*(begin|end)[\s_-]*(solution|hidden)", re.IGNORECASE)
 
@@ -69,11 +71,11 @@ class _Notebook:
     @property
     def graded(self) -> list[tuple[int, NotebookNode]]:
         """Autograded cells: grade without solution."""
-        return [(i, cell) for i, cell in self.code if _role(cell, "grade") and not _role(cell, "solution")]
+        return [(i, cell) for i, cell in self.code if is_test(cell)]
 
     @property
     def solutions(self) -> list[tuple[int, NotebookNode]]:
-        return [(i, cell) for i, cell in self.code if _role(cell, "solution") and not _role(cell, "grade")]
+        return [(i, cell) for i, cell in self.code if role(cell, "solution") and not role(cell, "grade")]
 
 
 def lint_week(path: Path) -> list[Problem]:
@@ -107,9 +109,9 @@ def fix_week(path: Path) -> list[Path]:
         node = nbformat.read(file, nbformat.NO_CONVERT)
         before = copy.deepcopy(node)
         for cell in node.cells:
-            if "setup" in _tags(cell):
+            if "setup" in tags(cell):
                 cell.source = setup_cell(file.resolve().parent.name)
-            elif "parameters" in _tags(cell):
+            elif "parameters" in tags(cell):
                 cell.source = PARAMETERS_CELL
             if file.stem == "homework" and cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
@@ -136,27 +138,27 @@ def _title(notebook: _Notebook) -> Found:
 
 def _setup(notebook: _Notebook) -> Found:
     code = notebook.code
-    if not code or "setup" not in _tags(code[0][1]):
+    if not code or "setup" not in tags(code[0][1]):
         yield (code[0][0] if code else None), "the first code cell must be the setup cell (tag `setup`)."
     for i, cell in code:
-        if "setup" in _tags(cell) and cell.source != setup_cell(notebook.path.parent.name):
+        if "setup" in tags(cell) and cell.source != setup_cell(notebook.path.parent.name):
             yield i, "the setup cell is not the generated text: run `lsdl lint --fix`."
     yield from _once(notebook, "setup")
 
 
 def _parameters(notebook: _Notebook) -> Found:
     code = notebook.code
-    if len(code) < 2 or "parameters" not in _tags(code[1][1]):
+    if len(code) < 2 or "parameters" not in tags(code[1][1]):
         yield (code[1][0] if len(code) > 1 else None), "the second code cell must be tagged `parameters`."
     for i, cell in code:
-        if "parameters" in _tags(cell) and cell.source != PARAMETERS_CELL:
+        if "parameters" in tags(cell) and cell.source != PARAMETERS_CELL:
             yield i, "the parameters cell is not the course's own text: run `lsdl lint --fix`."
     yield from _once(notebook, "parameters")
 
 
 def _define(notebook: _Notebook) -> Found:
     code = notebook.code
-    if len(code) < 3 or "define" not in _tags(code[2][1]):
+    if len(code) < 3 or "define" not in tags(code[2][1]):
         yield (
             (code[2][0] if len(code) > 2 else None),
             "the third code cell must be tagged `define` (imports, functions).",
@@ -175,7 +177,7 @@ def _ids(notebook: _Notebook) -> Found:
 
 
 def _sizes(notebook: _Notebook) -> Found:
-    lines = [(i, len(cell.source.splitlines())) for i, cell in notebook.code if "setup" not in _tags(cell)]
+    lines = [(i, len(cell.source.splitlines())) for i, cell in notebook.code if "setup" not in tags(cell)]
     for i, count in lines:
         if count > MAX_LINES:
             yield i, f"{count} lines of code, at most {MAX_LINES} are allowed: split the cell or use helpers.py."
@@ -210,7 +212,7 @@ def _papermill(notebook: _Notebook) -> Found:
     if "papermill" in notebook.node.metadata:
         yield None, "the notebook carries papermill's metadata: commit what `lsdl run --update` writes."
     for i, cell in enumerate(notebook.node.cells):
-        if "papermill" in cell.metadata or "injected-parameters" in _tags(cell):
+        if "papermill" in cell.metadata or "injected-parameters" in tags(cell):
             yield i, "the cell was left by papermill: commit what `lsdl run --update` writes."
 
 
@@ -295,7 +297,7 @@ def _points(notebook: _Notebook) -> Found:
     except CourseError as error:
         yield None, str(error)
         return
-    points = [cell.metadata.nbgrader.get("points") for cell in notebook.node.cells if _role(cell, "grade")]
+    points = [cell.metadata.nbgrader.get("points") for cell in notebook.node.cells if role(cell, "grade")]
     total = sum(value for value in points if isinstance(value, int | float))  # rule `metadata` names the others
     if week is None:
         yield None, f"course.toml does not list {notebook.path.parent.name}."
@@ -347,7 +349,7 @@ def _solution_cells(notebook: _Notebook) -> Found:
 def _markers(notebook: _Notebook) -> Found:
     graded = {i for i, _ in notebook.graded}
     for i, cell in enumerate(notebook.node.cells):
-        solution = _role(cell, "solution")
+        solution = role(cell, "solution")
         open_marker = None
         for line in cell.source.splitlines():
             text = line.strip()
@@ -372,14 +374,14 @@ def _markers(notebook: _Notebook) -> Found:
 def _hidden_names(notebook: _Notebook) -> Found:
     hidden: set[str] = set()
     for i, cell in notebook.graded:
-        for is_hidden, part in zip((True, False), _split_hidden(cell.source), strict=True):
+        for is_hidden, part in ((True, hidden_part(cell.source)), (False, visible_part(cell.source))):
             try:
                 calls = [node for node in ast.walk(ast.parse(part)) if isinstance(node, ast.Call)]
             except SyntaxError:
                 yield i, "a hidden-test region must hold whole statements."
                 continue
             for call in calls:
-                if ast.unparse(call.func) not in ("check", "check.inputs"):
+                if ast.unparse(call.func) not in CHECK_CALLS:
                     continue
                 name = call.args[0] if call.args else None
                 if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
@@ -389,7 +391,7 @@ def _hidden_names(notebook: _Notebook) -> Found:
     for name in sorted(hidden):
         whole_name = re.compile(rf"(?<![\w/-]){re.escape(name)}(?![\w/-])")
         for i, cell in enumerate(notebook.node.cells):
-            if whole_name.search(_split_hidden(cell.source)[1]):
+            if whole_name.search(visible_part(cell.source)):
                 yield i, f"the hidden check {name!r} is named outside a hidden-test region."
 
 
@@ -427,16 +429,8 @@ def _read(file: Path) -> NotebookNode:
     return rejoin_lines(nbformat.from_dict(raw))
 
 
-def _tags(cell: NotebookNode) -> list[str]:
-    return cell.metadata.get("tags", [])
-
-
-def _role(cell: NotebookNode, role: str) -> bool:
-    return bool(cell.metadata.get("nbgrader", {}).get(role, False))
-
-
 def _once(notebook: _Notebook, tag: str) -> Found:
-    tagged = [i for i, cell in enumerate(notebook.node.cells) if tag in _tags(cell)]
+    tagged = [i for i, cell in enumerate(notebook.node.cells) if tag in tags(cell)]
     for i in tagged[1:]:
         yield i, f"a second cell is tagged `{tag}`."
 
@@ -465,7 +459,7 @@ def _stub(notebook: _Notebook, index: int) -> str:
     part = copy.copy(notebook.node)
     part.cells = [copy.deepcopy(notebook.node.cells[index])]
     step = ClearSolutions()
-    step.log = logging.getLogger("lsdl.lint")
+    step.log = logging.getLogger("lsdl.author.lint")
     step.log.setLevel(logging.CRITICAL)  # the exception says the same
     return step.preprocess(part, {})[0].cells[0].source
 
@@ -474,9 +468,9 @@ def _outside_regions(source: str) -> list[str] | None:
     """Lines outside the solution regions, None if there is no region."""
     lines, inside, regions = [], False, 0
     for line in source.splitlines():
-        if line.strip() == "### BEGIN SOLUTION":
+        if line.strip() == SOLUTION[0]:
             inside, regions = True, regions + 1
-        elif line.strip() == "### END SOLUTION":
+        elif line.strip() == SOLUTION[1]:
             inside = False
         elif not inside:
             lines.append(line)
@@ -486,15 +480,3 @@ def _outside_regions(source: str) -> list[str] | None:
 def _without_stub_lines(stub: str) -> list[str]:
     code = [line.strip() for line in ClearSolutions().code_stub["python"].splitlines()]
     return [line for line in stub.splitlines() if line.strip() not in code]
-
-
-def _split_hidden(source: str) -> tuple[str, str]:
-    """Text inside and outside the hidden-test regions."""
-    parts: tuple[list[str], list[str]] = ([], [])
-    inside = False
-    for line in source.splitlines():
-        if line.strip() in MARKERS[2:]:
-            inside = line.strip() == MARKERS[2]
-        else:
-            parts[0 if inside else 1].append(line)
-    return "\n".join(parts[0]), "\n".join(parts[1])

@@ -1,4 +1,4 @@
-"""Week 01 beside the libraries: same input, same result, time of the library over ours (`python benchmarks/week01.py`).
+"""Week 01 beside the libraries: same input, same result, time of the library over ours (`make bench`).
 
 A ratio over 1 means that the course's code is faster. Everything runs with one thread; each time is the best of several runs.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 import open_clip
 import torch
 import torch.nn.functional as F
-from ratios import compare
 
-ROOT = Path(__file__).resolve().parents[1]
-WEEK = ROOT / "week01-finetune"
+from lsdl.author.ratios import compare
+
+WEEK = Path(__file__).resolve().parents[1]
 
 
 SLOWER = {
@@ -25,7 +25,7 @@ SLOWER = {
 
 
 def main() -> None:
-    from lsdl.homework import Homework
+    from lsdl.author.homework import Homework
 
     torch.set_num_threads(1)
     sys.path.insert(0, str(WEEK))
@@ -34,8 +34,8 @@ def main() -> None:
     with homework.at_home():
         from helpers import TEMPLATES
 
+        from lsdl.author.data.train import clip_loss
         from lsdl.data.captions import CLASS_NAMES
-        from lsdl.data.train import clip_loss
 
         small, classes = names["small"], list(CLASS_NAMES.values())
     ft = names["build_classifier"](small, names["zero_shot_head"](small, classes, TEMPLATES))

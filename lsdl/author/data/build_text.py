@@ -1,4 +1,4 @@
-"""Build the embedded text: `python -m lsdl.data.build_text [--source FILE.deb]`.
+"""Build the embedded text: `python -m lsdl.author.data.build_text [--source FILE.deb]`.
 
 Two novels by Jane Austen, "Pride and Prejudice" (1813) and "Emma" (1815), from the R package janeaustenr as Debian distributes it: fetched by
 name and version with `apt-get download`, checked against SHA-256, cleaned and written as text/{train,val,test}.txt.gz.
@@ -20,7 +20,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent / "text"
+import lsdl.data
+
+FOLDER = Path(lsdl.data.__file__).resolve().parent / "text"
 PACKAGE, VERSION = "r-cran-janeaustenr", "1.0.0-1"
 SHA256 = "df6bddf211906d1ff404f8ff662c21b34e6660e7f54a311084e749050c019c95"
 DATABASE = "usr/lib/R/site-library/janeaustenr/data/Rdata.rdb"

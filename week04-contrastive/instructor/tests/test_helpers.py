@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -17,21 +15,8 @@ from torchvision.models import resnet18
 
 from lsdl.data.emoji import STYLES, load_emoji
 
-WEEK = Path(__file__).resolve().parents[2] / "week04-contrastive"
 
-
-def load_helpers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("week04_helpers", WEEK / "helpers.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-helpers = load_helpers()
-
-
-def test_the_unlabelled_part_hides_what_it_must() -> None:
+def test_the_unlabelled_part_hides_what_it_must(helpers: ModuleType) -> None:
     seen = helpers.unlabelled_part(load_emoji(32))
     hidden = set(helpers.choose_concepts("test")) | set(helpers.choose_concepts("val"))
     assert len(hidden) == 200 and len(seen) == len(helpers.load_unlabelled("smoke")) == helpers.UNLABELLED
@@ -40,7 +25,7 @@ def test_the_unlabelled_part_hides_what_it_must() -> None:
 
 
 @pytest.mark.parametrize("part", ["test", "val"])
-def test_few_labels_are_balanced_and_disjoint(part: str) -> None:
+def test_few_labels_are_balanced_and_disjoint(helpers: ModuleType, part: str) -> None:
     task = helpers.load_task("smoke", part, seed=3)
     assert (task.train[1].bincount() == 3).all() and len(task.train[0]) == 300 and len(set(task.names)) == 100
     assert all(sorted(labels.tolist()) == list(range(100)) for _, labels in task.tests.values())
@@ -49,7 +34,7 @@ def test_few_labels_are_balanced_and_disjoint(part: str) -> None:
     assert not train & {image.numpy().tobytes() for images, _ in task.tests.values() for image in images}
 
 
-def test_the_other_domain_has_an_order_of_its_own() -> None:
+def test_the_other_domain_has_an_order_of_its_own(helpers: ModuleType) -> None:
     task, (images, labels, names) = helpers.load_task("smoke"), helpers.load_other_domain("smoke")
     assert len(set(task.names) - set(names)) == len(set(names) - set(task.names)) == 1
     assert list(names) == sorted(names, key=str.casefold) != sorted(task.names, key=task.names.index)
@@ -59,7 +44,7 @@ def test_the_other_domain_has_an_order_of_its_own() -> None:
             assert torch.equal(images[labels == k][0], ours[task.names.index(name)])
 
 
-def test_full_scale_reads_the_original_files(tmp_path: Path) -> None:
+def test_full_scale_reads_the_original_files(helpers: ModuleType, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "stl10_binary").mkdir()
     (tmp_path / "cifar-10-batches-bin").mkdir()
@@ -84,7 +69,7 @@ def test_full_scale_reads_the_original_files(tmp_path: Path) -> None:
         helpers.load_unlabelled("full", tmp_path / "nowhere")
 
 
-def test_width_64_is_torchvisions_resnet18() -> None:
+def test_width_64_is_torchvisions_resnet18(helpers: ModuleType) -> None:
     ours, theirs = helpers.NarrowResNet(64), resnet18()
     a, b = ours.state_dict(), theirs.state_dict()
     assert list(a) == [k for k in b if not k.startswith("fc.")]
@@ -92,7 +77,7 @@ def test_width_64_is_torchvisions_resnet18() -> None:
     assert ours(torch.zeros(2, 3, 32, 32)).shape == (2, helpers.feature_dim(ours)) == (2, 512)
 
 
-def test_spread_and_rank_of_noise_and_of_a_point() -> None:
+def test_spread_and_rank_of_noise_and_of_a_point(helpers: ModuleType) -> None:
     noise = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0))
     assert abs(helpers.spread(noise) - 1) < 0.02 and helpers.effective_rank(noise) > 60
     assert helpers.spread(torch.ones(16, 64)) < 1e-6
@@ -100,30 +85,34 @@ def test_spread_and_rank_of_noise_and_of_a_point() -> None:
     assert helpers.effective_rank(line) < 1.01
 
 
-class Average(helpers.Learner):
-    """Predicts the mean colour: enough to see a loss fall."""
+@pytest.fixture(scope="module")
+def average(helpers: ModuleType) -> type:
+    """A learner that predicts the mean colour: enough to see a loss fall."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = helpers.NarrowResNet(4)
-        self.head, self.calls = nn.Linear(32, 3), []
+    class Average(helpers.Learner):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = helpers.NarrowResNet(4)
+            self.head, self.calls = nn.Linear(32, 3), []
 
-    def loss(self, views: list[torch.Tensor], index: torch.Tensor) -> torch.Tensor:
-        self.z = self.head(self.backbone(views[0])).float()
-        return F.mse_loss(self.z, views[0].mean((2, 3)))
+        def loss(self, views: list[torch.Tensor], index: torch.Tensor) -> torch.Tensor:
+            self.z = self.head(self.backbone(views[0])).float()
+            return F.mse_loss(self.z, views[0].mean((2, 3)))
 
-    def before_epoch(self, images: torch.Tensor, generator: torch.Generator) -> None:
-        self.calls.append(len(images))
+        def before_epoch(self, images: torch.Tensor, generator: torch.Generator) -> None:
+            self.calls.append(len(images))
 
-    def after_step(self, progress: float) -> None:
-        self.calls.append(progress)
+        def after_step(self, progress: float) -> None:
+            self.calls.append(progress)
+
+    return Average
 
 
-def test_pretrain_learns_repeats_and_calls_the_hooks() -> None:
+def test_pretrain_learns_repeats_and_calls_the_hooks(helpers: ModuleType, average: type) -> None:
     images, runs = helpers.load_unlabelled("smoke")[:64], []
     for _ in range(2):
         torch.manual_seed(0)
-        learner = Average()
+        learner = average()
         log = helpers.pretrain(learner, images, 20, batch_size=32, lr=1e-2, warmup=2, every=5, probe=lambda b: 0.5)
         runs.append(learner.state_dict())
     assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
@@ -132,11 +121,11 @@ def test_pretrain_learns_repeats_and_calls_the_hooks() -> None:
     assert learner.training and all(map(math.isfinite, log["spread"] + log["rank"]))
 
 
-def test_parts_have_their_own_rates() -> None:
+def test_parts_have_their_own_rates(helpers: ModuleType, average: type) -> None:
     images, moves = helpers.load_unlabelled("smoke")[:32], []
     for rates in ({}, {"head": 0.0}, {"head": 3.0}):
         torch.manual_seed(0)
-        learner = Average()
+        learner = average()
         learner.rates = rates
         start = learner.head.bias.detach().clone()
         helpers.pretrain(learner, images, 1, batch_size=32, lr=1e-3, warmup=1)
@@ -145,7 +134,7 @@ def test_parts_have_their_own_rates() -> None:
     assert moves == pytest.approx([1e-3, 0.0, 3e-3], rel=1e-3, abs=1e-9)
 
 
-def test_batches_are_of_one_style_and_never_repeat_a_picture() -> None:
+def test_batches_are_of_one_style_and_never_repeat_a_picture(helpers: ModuleType) -> None:
     styles, generator = helpers.load_styles("smoke"), torch.Generator().manual_seed(0)
     assert styles is not None and len(styles) == helpers.UNLABELLED and helpers.load_styles("full") is None
     batches = helpers.epoch_batches(len(styles), 256, generator, styles)
@@ -160,13 +149,13 @@ def test_batches_are_of_one_style_and_never_repeat_a_picture() -> None:
         helpers.epoch_batches(len(styles), 2000, generator, styles)
 
 
-def test_probes_find_a_copy() -> None:
+def test_probes_find_a_copy(helpers: ModuleType) -> None:
     x, y = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)), torch.arange(20)
     assert helpers.nearest_neighbours((x, y), {"same": (x, y)})["same"].all()
     assert helpers.linear_probe((x, y), {"same": (x, y)}, 10.0)["same"].all()
 
 
-def test_views_differ_and_keep_the_form() -> None:
+def test_views_differ_and_keep_the_form(helpers: ModuleType) -> None:
     images, generator = helpers.load_unlabelled("smoke")[:4], torch.Generator().manual_seed(0)
     first, second = helpers.two_views(images, generator)
     assert first.shape == second.shape == images.shape and not torch.allclose(first, second)
@@ -174,7 +163,7 @@ def test_views_differ_and_keep_the_form() -> None:
     assert torch.allclose(grey, grey[:1].expand_as(grey))
 
 
-def test_the_clustered_error_is_the_paired_one_without_clusters_and_grows_with_copies() -> None:
+def test_the_clustered_error_is_the_paired_one_without_clusters_and_grows_with_copies(helpers: ModuleType) -> None:
     right_a, right_b = torch.arange(100) < 12, (torch.arange(100) >= 12) & (torch.arange(100) < 16)
     alone = helpers.clustered_error(right_a, right_b, torch.arange(100))
     assert alone == pytest.approx(math.sqrt(15.36))  # the homework's case by hand

@@ -1,4 +1,4 @@
-"""Write the figures and measured tables of the data card: `python -m lsdl.data.card` (about a minute).
+"""Write the figures and measured tables of the data card: `python -m lsdl.author.data.card` (about a minute).
 
 Everything between a pair of `<!-- card:NAME -->` and `<!-- /card -->` in README.md is written by this script, so that the
 card cannot disagree with the data; the rest is text.
@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+import lsdl.data
 from lsdl.data.clip import CHECKPOINTS
 from lsdl.data.emoji import CLASSES, MAKERS, PARTS, STYLES, Emoji, load_emoji
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-HERE = Path(__file__).parent
+DATA = Path(lsdl.data.__file__).parent
 BINS = 4  # levels a colour channel: 64 colours
 SHOWN = ("dog", "octopus", "grinning face", "hot beverage", "pizza", "banana", "hammer", "bicycle", "violin", "church")
 SHOWN += ("thumbs up", "t-shirt", "soccer ball", "sunflower", "envelope", "cloud with rain", "laptop", "astronaut")
@@ -181,9 +182,9 @@ def class_chart(data: Emoji) -> None:
 
 
 def save(figure: plt.Figure, name: str) -> None:
-    (HERE / "card").mkdir(exist_ok=True)
+    (DATA / "card").mkdir(exist_ok=True)
     # no version or date in the file: the same data give the same bytes
-    figure.savefig(HERE / "card" / name, dpi=80, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(DATA / "card" / name, dpi=80, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
 
 
@@ -215,11 +216,11 @@ def tables(data: Emoji) -> dict[str, str]:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     data = load_emoji(64)
-    path = HERE / "README.md"
+    path = DATA / "README.md"
     path.write_text(fill(path.read_text(encoding="utf-8"), tables(data)), encoding="utf-8")
     montage(data)
     class_chart(data)
-    print(f"{path.name} and {HERE.name}/card are up to date.")
+    print(f"{path.name} and {DATA.name}/card are up to date.")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import math
 import struct
@@ -16,24 +15,18 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from lsdl.data import build_text
+from lsdl.author.data import build_text
+from lsdl.author.homework import Homework
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-WEEK = REPOSITORY / "week08-text"
-LLAMA = WEEK / "assets" / "llama"
+REPOSITORY = Path(__file__).resolve().parents[3]
+LLAMA = Path(__file__).resolve().parents[2] / "assets" / "llama"
 PARTS = ("train", "val", "test")
 
 
-def load(name: str, file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-helpers = load("week08_helpers", WEEK / "helpers.py")
-train = load("week08_train", WEEK / "instructor" / "train.py")
+@pytest.fixture(scope="module")
+def train(homework: Homework, helpers: ModuleType) -> ModuleType:
+    """instructor/train.py."""
+    return homework.instructor("train")
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +43,14 @@ def model() -> LlamaForCausalLM:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_text_is_the_one_that_the_licences_name(part: str) -> None:
+def test_the_text_is_the_one_that_the_licences_name(helpers: ModuleType, part: str) -> None:
     text = helpers.load_text(part)
     row = f"| {part} | {len(text)} | `{hashlib.sha256(text.encode('utf-8')).hexdigest()}` |"
     assert row in (REPOSITORY / "lsdl" / "data" / "LICENSES.md").read_text(encoding="utf-8").splitlines()
     assert not any(word in text for word in ("Gutenberg", "CHAPTER", "Chapter", "VOLUME", "_"))
 
 
-def test_no_chapter_lies_in_two_parts() -> None:
+def test_no_chapter_lies_in_two_parts(helpers: ModuleType) -> None:
     chapters = {part: helpers.load_text(part).strip().split("\n\n") for part in PARTS}
     assert {part: len(texts) for part, texts in chapters.items()} == {"train": 93, "val": 12, "test": 11}
     assert len({text for texts in chapters.values() for text in texts}) == sum(build_text.BOOKS.values()) == 116
@@ -113,14 +106,16 @@ def test_another_package_is_refused(tmp_path: Path) -> None:
 # Tokenizer
 
 
-def test_every_text_survives_the_tokenizer() -> None:
+def test_every_text_survives_the_tokenizer(helpers: ModuleType, train: ModuleType) -> None:
     tokenizer = helpers.load_tokenizer()
     assert tokenizer.get_vocab_size() == train.VOCABULARY == 1024
     for text in (helpers.load_text("val"), "naïve — 東京 \t\n\x00 😀", " two  spaces "):
         assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
 
-def test_the_tokenizer_is_learnt_from_the_train_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tokenizer_is_learnt_from_the_train_part(
+    helpers: ModuleType, train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "helpers", helpers)
     monkeypatch.setattr(train, "ASSETS", tmp_path)
     train.make_tokenizer()
@@ -129,7 +124,7 @@ def test_the_tokenizer_is_learnt_from_the_train_part(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_tokens_are_those_of_the_text(part: str, log: dict) -> None:
+def test_tokens_are_those_of_the_text(helpers: ModuleType, part: str, log: dict) -> None:
     ids, tokenizer = helpers.load_tokens(part), helpers.load_tokenizer()
     assert ids.dtype == torch.int64 and ids.shape == (log["tokens"][part],)
     assert tokenizer.decode(ids.tolist()) == helpers.load_text(part)
@@ -139,7 +134,7 @@ def test_tokens_are_those_of_the_text(part: str, log: dict) -> None:
 # The small Llama
 
 
-def test_bigrams_are_a_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bigrams_are_a_distribution(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "VOCABULARY", 60)
     ids = torch.randint(50, (2000,), generator=torch.Generator().manual_seed(0))
     for before in (3, 59):  # seen, and never seen
@@ -147,7 +142,7 @@ def test_bigrams_are_a_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
         assert math.isclose(sum(math.exp(-nats) for nats in each), 1.0, rel_tol=1e-9)
 
 
-def test_the_log_tells_the_losses(model: LlamaForCausalLM, log: dict) -> None:
+def test_the_log_tells_the_losses(helpers: ModuleType, train: ModuleType, model: LlamaForCausalLM, log: dict) -> None:
     train_ids = helpers.load_tokens("train")
     for part in ("val", "test"):
         ids, found = helpers.load_tokens(part), log["loss"][part]
@@ -159,7 +154,9 @@ def test_the_log_tells_the_losses(model: LlamaForCausalLM, log: dict) -> None:
         assert found["llama"] < found["bigram"] < found["unigram"] < found["uniform"]
 
 
-def test_the_llama_is_as_small_as_promised(model: LlamaForCausalLM, log: dict) -> None:
+def test_the_llama_is_as_small_as_promised(
+    helpers: ModuleType, train: ModuleType, model: LlamaForCausalLM, log: dict
+) -> None:
     files = {file.name: file.stat().st_size for file in LLAMA.iterdir()}
     assert set(files) == {"config.json", "model.safetensors", "tokenizer.json", "train.json"}
     assert sum(files.values()) < 6e6
@@ -170,7 +167,7 @@ def test_the_llama_is_as_small_as_promised(model: LlamaForCausalLM, log: dict) -
     assert config.bos_token_id == helpers.load_tokenizer().token_to_id("<|bos|>")
 
 
-def test_half_precision_changes_little(model: LlamaForCausalLM) -> None:
+def test_half_precision_changes_little(helpers: ModuleType, model: LlamaForCausalLM) -> None:
     """The file's own float16 against float32 arithmetic on the same weights."""
     half = LlamaForCausalLM.from_pretrained(LLAMA, local_files_only=True).eval()
     assert half.dtype == torch.float16
@@ -179,9 +176,9 @@ def test_half_precision_changes_little(model: LlamaForCausalLM) -> None:
         torch.testing.assert_close(half(ids).logits.float(), model(ids).logits, atol=0.05, rtol=0)
 
 
-def test_the_tables_are_complete() -> None:
+def test_the_tables_are_complete(train: ModuleType) -> None:
     """Every part of the seminar's tables has every variant with three seeds."""
-    tables = json.loads((WEEK / "assets" / "tables.json").read_text(encoding="utf-8"))
+    tables = json.loads((LLAMA.parent / "tables.json").read_text(encoding="utf-8"))
     assert set(tables) == {*train.PARTS, "about"} and set(tables["about"]) == set(train.PARTS)
     for part in train.PARTS:
         seeds: dict[tuple, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Build the embedded emoji pictures: `python -m lsdl.data.build_emoji [--source DIR]`.
+"""Build the embedded emoji pictures: `python -m lsdl.author.data.build_emoji [--source DIR]`.
 
 Nine sets of emoji artwork are fetched by name and version from the npm registry (`npm pack`), checked against SHA-256,
 rasterised at 64 px on a white ground and written as one WebP atlas a style plus `emoji.json` (concepts, cells, splits,

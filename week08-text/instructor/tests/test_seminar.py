@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -16,29 +13,17 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
-from lsdl.seminar import seminar_names
-
-WEEK = Path(__file__).resolve().parents[2] / "week08-text"
-
-
-def executed(patch: pytest.MonkeyPatch, **settings: Any) -> SimpleNamespace:
-    """The names that the seminar's cells tagged `define` make; `settings` replace some of the notebook's SETTINGS."""
-    patch.syspath_prepend(str(WEEK))
-    patch.delitem(sys.modules, "helpers", raising=False)
-    return SimpleNamespace(**seminar_names(WEEK, settings), helpers=sys.modules["helpers"])
+from lsdl.author.homework import Homework
+from lsdl.author.seminar import seminar_names
 
 
 @pytest.fixture(scope="module")
-def seminar() -> Iterator[SimpleNamespace]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield executed(patch)
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Iterator[SimpleNamespace]:
-    """The same with trainings of two steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield executed(patch, steps=2, deep_steps=2, texts=4, deep=2, stride=32)
+def tiny(homework: Homework) -> SimpleNamespace:
+    """The seminar with trainings of two steps."""
+    with homework.at_home():
+        return SimpleNamespace(
+            **seminar_names(homework.week, {"steps": 2, "deep_steps": 2, "texts": 4, "deep": 2, "stride": 32})
+        )
 
 
 @pytest.fixture

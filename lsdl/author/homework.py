@@ -25,8 +25,9 @@ import nbformat
 from nbformat import NotebookNode
 
 import lsdl.checks
+from lsdl.author.course import CourseError
+from lsdl.cells import is_manual, named_in, role, tags, visible_part
 from lsdl.checks import Alternative, Case, Mistake
-from lsdl.course import CourseError
 
 TASK_HEADER = re.compile(r"##\s+(Task\b.*)")
 Namespace = dict[str, Any]
@@ -124,17 +125,17 @@ class Homework:
         Raises:
             HomeworkError: the file or the name is missing.
         """
-        return dict(self._instructor("cases", "CASES"))
+        return dict(self._named("cases", "CASES"))
 
     @cached_property
     def mistakes(self) -> list[Mistake]:
         """`MISTAKES` of instructor/mistakes.py."""
-        return list(self._instructor("mistakes", "MISTAKES"))
+        return list(self._named("mistakes", "MISTAKES"))
 
     @cached_property
     def alternatives(self) -> list[Alternative]:
         """`ALTERNATIVES` of instructor/mistakes.py."""
-        return list(self._instructor("mistakes", "ALTERNATIVES"))
+        return list(self._named("mistakes", "ALTERNATIVES"))
 
     def namespace(self, *, stubs: bool = False) -> Namespace:
         """Execute the parameters, `define` and solution cells and return their names.
@@ -148,8 +149,8 @@ class Homework:
         with self.at_home():
             for number, cell in enumerate(notebook.cells):
                 # a cell that is solution and grade at once is graded by a person: a figure or a table, no definition
-                defines = _role(cell, "solution") and not _role(cell, "grade")
-                if cell.cell_type == "code" and (defines or {"parameters", "define"} & _tags(cell)):
+                defines = role(cell, "solution") and not role(cell, "grade")
+                if cell.cell_type == "code" and (defines or {"parameters", "define"} & tags(cell)):
                     _execute(cell.source, f"{self.name}/homework.ipynb, cell {number}", namespace, compiler)
         return namespace
 
@@ -208,23 +209,35 @@ class Homework:
         finally:
             sys.path.remove(str(self.week))
             os.chdir(folder)
-            self._modules = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+            self._modules |= {name: sys.modules.pop(name) for name in names if name in sys.modules}
             sys.modules.update(outside)
 
-    def _instructor(self, stem: str, name: str) -> Any:
-        """A name of a file in instructor/, which is executed once."""
+    def instructor(self, stem: str) -> ModuleType:
+        """A module of instructor/, which is executed once.
+
+        Raises:
+            HomeworkError: the file is missing.
+        """
         path = self.week / "instructor" / f"{stem}.py"
         label = f"_{self.name}_{stem}".replace("-", "_")
         if label not in self._modules:
             if not path.is_file():
-                raise HomeworkError(f"{path} is missing: it has to define {name}.")
+                raise HomeworkError(f"{path} is missing.")
             spec = importlib.util.spec_from_file_location(label, path)
             module = importlib.util.module_from_spec(spec)
+            sys.modules[label] = module  # dataclasses look their module up
             with self.at_home():
                 spec.loader.exec_module(module)
             self._modules[label] = module
+        return self._modules[label]
+
+    def _named(self, stem: str, name: str) -> Any:
+        """A name that a module of instructor/ has to define."""
+        path = self.week / "instructor" / f"{stem}.py"
+        if not path.is_file():
+            raise HomeworkError(f"{path} is missing: it has to define {name}.")
         try:
-            return getattr(self._modules[label], name)
+            return getattr(self.instructor(stem), name)
         except AttributeError:
             raise HomeworkError(f"{path} does not define {name}.") from None
 
@@ -238,17 +251,17 @@ class Homework:
                 parts.append(("", []))  # another section ends the task
             if parts:
                 parts[-1][1].append(cell)
-            if _role(cell, "grade") and not (parts and parts[-1][0]):
+            if role(cell, "grade") and not (parts and parts[-1][0]):
                 name = cell.metadata.nbgrader.grade_id
                 raise HomeworkError(f"{self.name}: the graded cell {name!r} stands under no header '## Task ...'.")
         return [_task(title, cells) for title, cells in parts if title]
 
 
 def _task(title: str, cells: list[NotebookNode]) -> Task:
-    solutions = [cell for cell in cells if cell.cell_type == "code" and _role(cell, "solution")]
+    solutions = [cell for cell in cells if cell.cell_type == "code" and role(cell, "solution")]
     return Task(
         title,
-        tuple(_graded(cell) for cell in cells if _role(cell, "grade")),
+        tuple(_graded(cell) for cell in cells if role(cell, "grade")),
         tuple(name for cell in solutions for name in defined_names(cell.source)),
         sum(cell.source.count("<details") for cell in cells if cell.cell_type == "markdown"),
     )
@@ -256,16 +269,15 @@ def _task(title: str, cells: list[NotebookNode]) -> Task:
 
 def _graded(cell: NotebookNode) -> GradedCell:
     meta = cell.metadata.nbgrader
-    manual = meta.solution or cell.cell_type != "code"
-    visible = _without_hidden(cell.source)
-    shown, all_names = ((), ()) if manual else (_check_names(visible), _check_names(cell.source))
+    manual, visible = is_manual(cell), visible_part(cell.source)
+    shown, all_names = ((), ()) if manual else (named_in(visible), named_in(cell.source))
     return GradedCell(
         grade_id=meta.grade_id,
         points=meta.points,
         source=cell.source,
         visible_source=visible,
         manual=manual,
-        whole="whole" in _tags(cell),
+        whole="whole" in tags(cell),
         visible_checks=shown,
         hidden_checks=tuple(name for name in all_names if name not in shown),
     )
@@ -286,25 +298,6 @@ def defined_names(source: str) -> list[str]:
     return names
 
 
-def _check_names(source: str) -> tuple[str, ...]:
-    """Names given to `check` and `check.inputs`, in their order."""
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    named = [call.args[0] for call in calls if call.args and ast.unparse(call.func) in ("check", "check.inputs")]
-    return tuple(dict.fromkeys(name.value for name in named if isinstance(name, ast.Constant)))
-
-
-def _without_hidden(source: str) -> str:
-    lines, inside = [], False
-    for line in source.splitlines():
-        if "BEGIN HIDDEN TESTS" in line:
-            inside = True
-        elif "END HIDDEN TESTS" in line:
-            inside = False
-        elif not inside:
-            lines.append(line)
-    return "\n".join(lines)
-
-
 def _without_solutions(notebook: NotebookNode) -> NotebookNode:
     """What nbgrader releases, as far as solutions go."""
     from nbgrader.preprocessors import ClearSolutions  # takes seconds to import
@@ -317,11 +310,3 @@ def _execute(source: str, label: str, namespace: Namespace, compiler: codeop.Com
     source = "\n".join("" if line.startswith("%") else line for line in source.splitlines()) + "\n"
     linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)  # for tracebacks
     exec(compiler(source, label, "exec"), namespace)
-
-
-def _tags(cell: NotebookNode) -> set[str]:
-    return set(cell.metadata.get("tags", []))
-
-
-def _role(cell: NotebookNode, role: str) -> bool:
-    return bool(cell.metadata.get("nbgrader", {}).get(role, False))

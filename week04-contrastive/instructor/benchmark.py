@@ -1,4 +1,4 @@
-"""Week 04's losses beside lightly's: same input, same result, time of the library over ours (`python benchmarks/week04.py`).
+"""Week 04's losses beside lightly's: same input, same result, time of the library over ours (`make bench`).
 
 A ratio over 1 means that the course's code is faster. Forward and backward, one thread; each time is the best of several runs.
 """
@@ -10,16 +10,17 @@ from pathlib import Path
 
 import torch
 from lightly.loss import NegativeCosineSimilarity, NTXentLoss
-from ratios import compare
 
-ROOT = Path(__file__).resolve().parents[1]
+from lsdl.author.ratios import compare
+
+WEEK = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    from lsdl.homework import Homework
+    from lsdl.author.homework import Homework
 
     torch.set_num_threads(1)
-    names = Homework(ROOT / "week04-contrastive").namespace()
+    names = Homework(WEEK).namespace()
     a, b, c, d = (torch.randn(256, 128, requires_grad=True) for _ in range(4))
     nt_xent, cosine = NTXentLoss(0.2), NegativeCosineSimilarity()
 

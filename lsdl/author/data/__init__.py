@@ -1,0 +1,1 @@
+"""Builds the embedded data and their card, trains and measures the small checkpoints of lsdl/data."""

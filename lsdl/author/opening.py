@@ -1,0 +1,32 @@
+"""The two generated cells that open every notebook: setup and parameters."""
+
+from lsdl import __version__
+
+SETUP_CELL = """import importlib.util
+import os
+import subprocess
+import sys
+
+WEEK = "{week}"
+
+if not os.path.exists("helpers.py"):  # a notebook on its own, as in Colab: fetch the course
+    source = os.environ.get("LSDL_SOURCE", "https://github.com/isadrtdinov/lsdl-cub")
+    if not os.path.isdir("lsdl-cub"):
+        clone = ["git", "clone", "-q", "--depth", "1", "--branch", "student-{version}", source, "lsdl-cub"]
+        subprocess.run(clone, check=True)
+    os.chdir(os.path.join("lsdl-cub", WEEK))
+if importlib.util.find_spec("lsdl") is None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", ".."], check=True)
+    importlib.invalidate_caches()
+importlib.import_module("lsdl").setup(WEEK)"""
+
+PARAMETERS_CELL = """\
+SCALE = "smoke"  # "smoke": minutes on two CPU cores with embedded data; "full": the paper's data and model on one GPU
+SEED = 0
+DEVICE = "auto"
+RETRAIN = False  # True: train the small checkpoints here instead of loading the committed ones"""
+
+
+def setup_cell(week: str) -> str:
+    """Text of the cell tagged `setup` of a week's notebooks, `week` being the folder name ("week01-finetune")."""
+    return SETUP_CELL.format(week=week, version=__version__)
