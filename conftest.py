@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+pytest_plugins = ["suite"]  # tests/suite.py
+
 if TYPE_CHECKING:
     from lsdl.author.homework import Homework
 

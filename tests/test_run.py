@@ -55,14 +55,14 @@ def test_a_failure_and_a_good_notebook(tmp_path: Path) -> None:
     assert (good.notebook, good.status, good.message) == ("week98-small/seminar.ipynb", "ok", "")
     assert (bad.status, bad.source) == ("failed", "invert(0)")
     assert "ZeroDivisionError" in bad.traceback and "\x1b" not in bad.traceback
-    assert good.seconds > 0.5 and good.peak_mb > 30  # a kernel was alive, and measured
+    assert good.seconds > 0.5 and good.cpu_seconds > 0.3 and good.peak_mb > 30  # a kernel was alive, and measured
     assert any_failed(results) and not any_failed([good])
     assert text.index("ZeroDivisionError") < text.index("peak MB")
     partial = nbformat.read(tmp_path / "runs" / week.name / "homework.ipynb", 4)
     printed = [output.text for cell in partial.cells for output in cell.get("outputs", []) if "text" in output]
     assert "before full\n" in printed and "done\n" in printed and "after\n" not in printed
     rows = json.loads((tmp_path / "o.json").read_text())
-    assert [set(row) for row in rows] == [{"notebook", "status", "seconds", "peak_mb", "scale"}] * 2
+    assert [set(row) for row in rows] == [{"notebook", "status", "seconds", "cpu_seconds", "peak_mb", "scale"}] * 2
     assert [row["status"] for row in rows] == ["ok", "failed"]
     assert "ZeroDivisionError" in (tmp_path / "report" / "report.html").read_text()
 
@@ -177,8 +177,8 @@ def test_fingerprint_depends_on_what_a_run_reads_not_on_outputs(tmp_path: Path) 
 
 
 def test_the_report_escapes_and_needs_nothing_else(tmp_path: Path) -> None:
-    evil = Run("w/<b>.ipynb", "failed", 200.0, 5, "smoke", 150.0, "<script>1</script>", "a < b", "<img src=x>")
-    write_report([evil, Run("w/homework.ipynb", "ok", 2.0, 5, "full")], tmp_path)
+    evil = Run("w/<b>.ipynb", "failed", 200.0, 200.0, 5, "smoke", 150.0, "<script>1</script>", "a < b", "<img src=x>")
+    write_report([evil, Run("w/homework.ipynb", "ok", 2.0, 2.0, 5, "full")], tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "<script>" not in page and "<img" not in page and "&lt;script&gt;" in page
     assert "http" not in page and 'class="n over"' in page
@@ -186,6 +186,6 @@ def test_the_report_escapes_and_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_notebooks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="neither seminar.ipynb nor homework.ipynb"):
+    with pytest.raises(ValueError, match="has no seminar.ipynb and no homework.ipynb"):
         run_notebooks([tmp_path])
     assert os.listdir(tmp_path) == []

@@ -14,7 +14,8 @@ import pytest
 
 from lsdl.author.course import find_weeks
 from lsdl.author.homework import GradedCell, Homework, Namespace, defined_names
-from lsdl.author.references import check_references, record
+from lsdl.author.reach import reachable
+from lsdl.author.references import check_references, recorded
 from lsdl.checks import ReferenceStore
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ def homework(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """A week's homework; its checks use the committed visible references and hidden ones of the demo key."""
     homework = Homework(request.param)
     hidden = tmp_path_factory.mktemp(homework.name) / "hidden.safetensors"
-    entries = record(homework, DEMO_KEY.read_bytes())
+    entries = recorded(homework, DEMO_KEY.read_bytes())
     ReferenceStore.write(hidden, {name: entries[name] for name in homework.hidden_names})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LSDL_OUTBOX", "LSDL_WEEK", "LSDL_WEEK_DIR"):
@@ -45,12 +46,27 @@ def namespace(homework: Homework) -> Namespace:
 
 
 @pytest.fixture(scope="module")
-def outcomes(homework: Homework, namespace: Namespace) -> list[dict[str, Exception | None]]:
-    """For each mistake, in their order, what every unit cell ended with."""
+def solved(homework: Homework, namespace: Namespace) -> dict[str, Exception | None]:
+    """What every unit cell ended with under the solutions."""
+    return {cell.grade_id: homework.run_cell(cell, namespace) for cell in homework.unit_cells}
+
+
+@pytest.fixture(scope="module")
+def reach(homework: Homework, namespace: Namespace) -> dict[str, set[str]]:
+    """The names that every unit cell can look up."""
+    return {cell.grade_id: reachable(cell.source, namespace) for cell in homework.unit_cells}
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    homework: Homework, namespace: Namespace, solved: dict[str, Exception | None], reach: dict[str, set[str]]
+) -> list[dict[str, Exception | None]]:
+    """For each mistake, in their order, what every unit cell ended with; a cell out of its reach as under the solutions."""
     results = []
     for mistake in homework.mistakes:
+        cells = [cell for cell in homework.unit_cells if reach[cell.grade_id] & mistake.replaces.keys()]
         with homework.replaced(namespace, mistake.replaces):
-            results.append({cell.grade_id: homework.run_cell(cell, namespace) for cell in homework.unit_cells})
+            results.append(solved | {cell.grade_id: homework.run_cell(cell, namespace) for cell in cells})
     return results
 
 
@@ -70,10 +86,20 @@ def test_the_references_match_the_solutions(homework: Homework) -> None:
     assert check_references(homework.week) == []
 
 
-def test_the_solutions_pass(homework: Homework, namespace: Namespace) -> None:
+def test_the_solutions_pass(homework: Homework, solved: dict[str, Exception | None]) -> None:
     assert homework.unit_cells
-    errors = {cell.grade_id: homework.run_cell(cell, namespace) for cell in homework.unit_cells}
-    assert {name: error for name, error in errors.items() if error is not None} == {}
+    assert {name: error for name, error in solved.items() if error is not None} == {}
+
+
+@pytest.mark.weekly
+def test_cells_out_of_a_mistakes_reach_pass(
+    homework: Homework, namespace: Namespace, outcomes: list[dict[str, Exception | None]]
+) -> None:
+    """The full product: what every mistake does to every cell is what the cells in its reach say."""
+    for mistake, known in zip(homework.mistakes, outcomes, strict=True):
+        with homework.replaced(namespace, mistake.replaces):
+            errors = {cell.grade_id: homework.run_cell(cell, namespace) for cell in homework.unit_cells}
+        assert {name: repr(error) for name, error in errors.items()} == {name: repr(e) for name, e in known.items()}
 
 
 @pytest.mark.slow
@@ -112,11 +138,11 @@ def test_every_cell_judged_by_value_has_two_mistakes_with_hints(
     assert few == {}
 
 
-def test_every_alternative_passes(homework: Homework, namespace: Namespace) -> None:
+def test_every_alternative_passes(homework: Homework, namespace: Namespace, reach: dict[str, set[str]]) -> None:
     problems = []
     for alternative in homework.alternatives:
         with homework.replaced(namespace, alternative.replaces):
-            for cell in homework.unit_cells:
+            for cell in (cell for cell in homework.unit_cells if reach[cell.grade_id] & alternative.replaces.keys()):
                 error = homework.run_cell(cell, namespace)
                 if error is not None:
                     problems.append(f"{', '.join(alternative.replaces)} in {cell.grade_id!r}: {error!r}")

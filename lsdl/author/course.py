@@ -27,7 +27,7 @@ class _Table(BaseModel):
 
 
 class Budget(_Table):
-    """Seconds a notebook may take at `SCALE="smoke"`; `lsdl run` fails over twice as many."""
+    """Processor seconds a notebook may take at `SCALE="smoke"`; `lsdl run` fails over twice as many."""
 
     seminar_seconds: float = Field(150, gt=0)
     homework_seconds: float = Field(75, gt=0)

@@ -55,13 +55,15 @@ Status = Literal["ok", "failed", "timeout", "skipped"]
 class Run:
     """How one notebook's run ended.
 
-    `seconds` is wall time, `peak_mb` the largest resident memory of its process tree in MiB, `budget_s` is None at full
-    scale; `source` and `traceback` are those of the failing cell.
+    `seconds` is wall time, `cpu_seconds` what its processes computed (a busy machine does not change it, and the budget is
+    held by it), `peak_mb` the largest resident memory of its process tree in MiB, `budget_s` is None at full scale; `source`
+    and `traceback` are those of the failing cell.
     """
 
     notebook: str
     status: Status
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     scale: Scale
     budget_s: float | None = None
@@ -73,6 +75,7 @@ class Run:
 def run_notebooks(
     weeks: Sequence[Path],
     *,
+    kinds: Sequence[str] = ("seminar", "homework"),
     scale: Scale = "smoke",
     jobs: int = 2,
     changed: bool = False,
@@ -85,17 +88,18 @@ def run_notebooks(
 ) -> list[Run]:
     """Execute the seminar and homework of each week and print what happened, failures first.
 
-    A notebook fails if a cell raises, if it takes over twice its budget (smoke scale), if the outcome of a committed
+    A notebook fails if a cell raises, if it computes over twice its budget (smoke scale), if the outcome of a committed
     claim changes, or if `update` cannot store it. A caller should exit with 1 if `any_failed` of the result.
 
     Args:
         weeks: week folders; notebooks that a folder lacks are left out.
+        kinds: which of its notebooks.
         scale: injected as `SCALE` after the cell tagged `parameters`.
         jobs: notebooks run at the same time, at most one per CPU.
         changed: skip what has not changed since its last good run (sources, assets, lsdl, installed versions, scale).
         timeout: seconds a notebook may take; default five budgets at smoke scale, unlimited at full scale.
         update: write each executed seminar over the committed one, if it ran and printed nothing to stderr.
-        json_file: where to write the list of {notebook, status, seconds, peak_mb, scale}.
+        json_file: where to write the list of {notebook, status, seconds, cpu_seconds, peak_mb, scale}.
         report: folder for `report.html` and `report.json`.
         runs: folder for partial notebooks and logs; default `runs` beside the first week.
         console: where to print; default the terminal.
@@ -109,9 +113,9 @@ def run_notebooks(
     console = console or Console()
     notebooks = []
     for week in map(Path.resolve, map(Path, weeks)):
-        found = [week / f"{kind}.ipynb" for kind in ("seminar", "homework") if (week / f"{kind}.ipynb").exists()]
+        found = [week / f"{kind}.ipynb" for kind in kinds if (week / f"{kind}.ipynb").exists()]
         if not found:
-            raise ValueError(f"{week} has neither seminar.ipynb nor homework.ipynb: name a week's folder.")
+            raise ValueError(f"{week} has no {'.ipynb and no '.join(kinds)}.ipynb: name a week's folder.")
         notebooks += found
     if not notebooks:
         return []
@@ -129,7 +133,8 @@ def run_notebooks(
         result = runner.unchanged() if changed else None
         result = result or runner.run(lambda done, total: progress.update(task, completed=done, total=total))
         progress.remove_task(task)
-        seconds = "" if result.status == "skipped" else f" {result.seconds:.1f} s, {result.peak_mb:.0f} MB"
+        seconds = f" {result.cpu_seconds:.0f} CPU s in {result.seconds:.1f} s, {result.peak_mb:.0f} MB"
+        seconds = "" if result.status == "skipped" else seconds
         progress.console.print(Text(f"{result.status:>8} {label}{seconds}", _STYLE[result.status]))
         return result
 
@@ -143,7 +148,7 @@ def run_notebooks(
             raise
     _print(results, runs, console)
     if json_file:
-        fields = ("notebook", "status", "seconds", "peak_mb", "scale")
+        fields = ("notebook", "status", "seconds", "cpu_seconds", "peak_mb", "scale")
         rows = [{field: getattr(result, field) for field in fields} for result in results]
         json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if report:
@@ -167,6 +172,15 @@ def write_report(results: Sequence[Run], folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Wall seconds, processor seconds and peak memory in MiB of a run."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
 class _Runner:
     """One notebook's run; `folder` is `runs/<week>`."""
 
@@ -184,7 +198,7 @@ class _Runner:
     def unchanged(self) -> Run | None:
         if not self.mark.exists() or self.mark.read_text() != run_digest(self.notebook, self.scale):
             return None
-        return self._result("skipped", 0.0, 0.0)
+        return self._result("skipped", Cost())
 
     def run(self, advance: Callable[[int, int], None]) -> Run:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -194,50 +208,52 @@ class _Runner:
         if self.notebook.stem == "homework":
             trouble = _hidden_references(self.week)
             if trouble:
-                return self._result("failed", 0.0, 0.0, trouble)
-        begin = time.monotonic()
-        code, peak_mb = self._execute(advance)
-        seconds = round(time.monotonic() - begin, 1)
+                return self._result("failed", Cost(), trouble)
+        code, cost = self._execute(advance)
         if code is None:
             source, _ = _failing_cell(self.executed)
-            message = f"stopped after {seconds:.0f} s: the limit is {self.timeout} s (--timeout changes it)."
-            return self._result("timeout", seconds, peak_mb, message, source)
+            message = f"stopped after {cost.seconds:.0f} s: the limit is {self.timeout} s (--timeout changes it)."
+            return self._result("timeout", cost, message, source)
         if code:
             source, traceback = _failing_cell(self.executed)
             message = f"the cell below failed; the partial notebook is {_short(self.executed)}."
             if not traceback:
                 message = "papermill failed:\n" + self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
-            return self._result("failed", seconds, peak_mb, message, source, traceback)
+            return self._result("failed", cost, message, source, traceback)
         problems = self._problems()
-        if self.budget and seconds > 2 * self.budget:
-            problems.append(f"{seconds:.0f} s is over twice the budget of {self.budget:.0f} s.")
+        if self.budget and cost.cpu_seconds > 2 * self.budget:
+            problems.append(f"{cost.cpu_seconds:.0f} CPU s is over twice the budget of {self.budget:.0f} s.")
         if not problems:
             self.mark.write_text(started)
-        return self._result("failed" if problems else "ok", seconds, peak_mb, "\n".join(problems))
+        return self._result("failed" if problems else "ok", cost, "\n".join(problems))
 
-    def _result(self, status: Status, seconds: float, peak_mb: float, *details: str) -> Run:
+    def _result(self, status: Status, cost: Cost, *details: str) -> Run:
         label = f"{self.week.name}/{self.notebook.name}"
-        return Run(label, status, seconds, peak_mb, self.scale, self.budget, *details)
+        seconds, cpu_seconds = round(cost.seconds, 1), round(cost.cpu_seconds, 1)
+        return Run(label, status, seconds, cpu_seconds, cost.peak_mb, self.scale, self.budget, *details)
 
-    def _execute(self, advance: Callable[[int, int], None]) -> tuple[int | None, float]:
-        """Run papermill; exit status (None: stopped for time) and peak memory in MiB."""
+    def _execute(self, advance: Callable[[int, int], None]) -> tuple[int | None, Cost]:
+        """Run papermill; exit status (None: stopped for time) and what it cost."""
         command = [sys.executable, "-c", PAPERMILL, str(self.notebook), str(self.executed), str(self.week), self.scale]
         env = {key: value for key, value in os.environ.items() if key not in ("LSDL_OUTBOX", "NBGRADER_EXECUTION")}
         env |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         peak = 0
+        spent = (
+            0.0  # of all processes: papermill waits for its kernel, so that the last look misses at most one interval
+        )
         begin = time.monotonic()
         with self.log.open("wb") as log:
             child = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
             try:
                 while child.poll() is None:
-                    peak = max(peak, _tree_bytes(child.pid))
+                    peak, spent = max(peak, _tree_bytes(child.pid)), max(spent, _tree_seconds(child.pid))
                     advance(*_cells_done(self.log))
                     if self.stop.is_set() or (self.timeout and time.monotonic() - begin > self.timeout):
-                        return None, round(peak / 2**20)
+                        return None, Cost(time.monotonic() - begin, spent, round(peak / 2**20))
                     time.sleep(POLL_S)
             finally:
                 _kill_tree(child)
-        return child.returncode, round(peak / 2**20)
+        return child.returncode, Cost(time.monotonic() - begin, spent, round(peak / 2**20))
 
     def _problems(self) -> list[str]:
         """What is wrong with a notebook whose cells all ran; stores it first if asked to."""
@@ -350,6 +366,18 @@ def _tree_bytes(pid: int) -> int:
     return total
 
 
+def _tree_seconds(pid: int) -> float:
+    """Processor time of a process, of those that run below it, and of those that ended and were waited for."""
+    total = 0.0
+    for process in _tree(pid):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:  # it ended meanwhile, and its parent has its time now
+            continue
+        total += times.user + times.system + getattr(times, "children_user", 0) + getattr(times, "children_system", 0)
+    return total
+
+
 def _kill_tree(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         for process in _tree(child.pid):
@@ -396,15 +424,16 @@ def _print(results: Sequence[Run], runs: Path, console: Console) -> None:
         if result.traceback:
             console.print(Text(result.traceback))
         console.print(Text(result.message, "bold"), soft_wrap=True)
-    table = Table("notebook", "status", "seconds", "budget", "peak MB", title=f"scale {results[0].scale}")
+    table = Table("notebook", "status", "CPU s", "budget", "wall s", "peak MB", title=f"scale {results[0].scale}")
     for column in table.columns[2:]:
         column.justify = "right"
     for result in results:
         budget = f"{result.budget_s:.0f}" if result.budget_s else "-"
         style = _STYLE[result.status]
-        late = result.budget_s is not None and result.seconds > result.budget_s
-        seconds = Text(f"{result.seconds:.1f}" + (" (over)" if late else ""), "yellow" if late else "")
-        table.add_row(result.notebook, Text(result.status, style), seconds, budget, f"{result.peak_mb:.0f}")
+        late = result.budget_s is not None and result.cpu_seconds > result.budget_s
+        computed = Text(f"{result.cpu_seconds:.0f}" + (" (over)" if late else ""), "yellow" if late else "")
+        numbers = (computed, budget, f"{result.seconds:.0f}", f"{result.peak_mb:.0f}")
+        table.add_row(result.notebook, Text(result.status, style), *numbers)
     console.print(table)
     if any_failed(results):
         console.print(Text(f"Executed and partial notebooks with their logs are in {_short(runs)}."), soft_wrap=True)
@@ -418,11 +447,11 @@ td.n { text-align: right } .failed, .timeout { font-weight: bold; color: #a00 } 
 pre { background: #f4f4f4; padding: .7em; overflow-x: auto }
 </style></head><body>
 <h1>Notebook runs</h1>
-<p>lsdl {{ version }}; seconds are wall time with one thread; a run fails over twice its budget.</p>
-<table><tr><th>notebook<th>status<th>seconds<th>budget<th>peak MB<th>scale</tr>
+<p>lsdl {{ version }}; a run fails if it computes over twice its budget.</p>
+<table><tr><th>notebook<th>status<th>CPU s<th>budget<th>peak MB<th>scale</tr>
 {% for run in results %}
 <tr><td>{{ run.notebook }}<td class="{{ run.status }}">{{ run.status }}
-<td class="n{{ ' over' if run.budget_s and run.seconds > run.budget_s }}">{{ run.seconds }}
+<td class="n{{ ' over' if run.budget_s and run.cpu_seconds > run.budget_s }}">{{ run.cpu_seconds }}
 <td class="n">{{ run.budget_s or "-" }}<td class="n">{{ run.peak_mb }}<td>{{ run.scale }}</tr>
 {% endfor %}
 </table>

@@ -24,7 +24,7 @@ from lsdl.author.course import course_root
 from lsdl.grading import GradingError, jail
 from lsdl.grading.nbgrader_course import open_course, read_config, reason
 from lsdl.grading.verdict import Verdict
-from lsdl.grading.zygote import Zygote
+from lsdl.grading.zygote import Zygote, libraries
 from lsdl.intake import Notebook
 
 TOTAL_CELLS = 15  # a whole notebook may run as long as this many cells at their limit
@@ -53,6 +53,7 @@ class Result:
         executed: the notebook with outputs; after each graded cell the judge's verdict as nbgrader reads it.
         unsafe: the sandbox was not whole.
         seconds: wall time from the job's start to its verdict.
+        cpu_seconds: processor time of the notebook's kernel; 0 if it did not end by itself.
     """
 
     student: str
@@ -60,9 +61,11 @@ class Result:
     verdict: Verdict
     unsafe: bool = False
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
-_zygotes: dict[tuple[Path, bool], Zygote] = {}
+# By the week's name and the libraries that it imports: courses with equal weeks (the tests have many) share a process.
+_zygotes: dict[tuple[str, tuple[str, ...], bool], Zygote] = {}
 _zygotes_lock = threading.Lock()
 
 
@@ -86,30 +89,27 @@ def run_job(job: Job, *, unsafe: bool = False) -> Result:
     if answer is None:
         verdict = Verdict(failure="The process that ran the notebook died: grade this submission again, alone.")
         return Result(job.student, job.notebook, verdict, partly, time.monotonic() - start)
-    return Result(job.student, answer["executed"], Verdict(**answer["verdict"]), partly, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return Result(job.student, answer["executed"], Verdict(**answer["verdict"]), partly, seconds, answer["cpu_seconds"])
 
 
 def _zygote(week: Path, unsafe: bool) -> Zygote:
+    key = (week.name, tuple(libraries(week)), unsafe)
     with _zygotes_lock:
-        known = _zygotes.get((week, unsafe))
+        known = _zygotes.get(key)
         if known is None or not known.alive:
             if known is not None:
                 known.close()
-            _zygotes[week, unsafe] = known = Zygote(week, partly=unsafe)
+            _zygotes[key] = known = Zygote(week, partly=unsafe)
         return known
 
 
-def _close_zygote(week: Path, unsafe: bool) -> None:
-    with _zygotes_lock:
-        known = _zygotes.pop((week, unsafe), None)
-    if known is not None:
-        known.close()
-
-
 @atexit.register
-def _close_all() -> None:
-    for week, unsafe in list(_zygotes):
-        _close_zygote(week, unsafe)
+def close_zygotes() -> None:
+    """End all warm processes; the next submission starts one again."""
+    with _zygotes_lock:
+        while _zygotes:
+            _zygotes.popitem()[1].close()
 
 
 def _request(job: Job) -> dict[str, Any]:
@@ -133,22 +133,16 @@ def _cell_seconds(root: Path, _modified: int) -> float:
 
 
 class Workers:
-    """Warm local processes that run submissions, `jobs` at once; a context manager.
+    """Runs submissions on this machine, `jobs` at once, in copies of one warm process that lives as long as this one.
 
     Raises:
         JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
     """
 
-    def __init__(self, week: Path, jobs: int, *, unsafe: bool = False) -> None:
+    def __init__(self, jobs: int, *, unsafe: bool = False) -> None:
         if not unsafe:
             jail.require_whole()
-        self.week, self.jobs, self.unsafe = week, max(jobs, 1), unsafe
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _close_zygote(self.week, self.unsafe)
+        self.jobs, self.unsafe = max(jobs, 1), unsafe
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         """Results in the order in which they finish; a worker that died is a Result with `verdict.failure`.

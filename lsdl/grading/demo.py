@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsdl.author.course import course_root
-from lsdl.author.homework import Homework, HomeworkError
+from lsdl.author.homework import Homework, HomeworkError, defined_names
 from lsdl.cells import grade_id
 from lsdl.grading import GradingError
 from lsdl.grading.grade import grade
@@ -34,7 +34,7 @@ def demo(week: Path, console: Console, *, notebooks: bool = True) -> bool:
         untouched release none, and the one with a known mistake something between.
     """
     with tempfile.TemporaryDirectory(prefix="lsdl-demo-") as scratch:
-        copy = _copy_course(week, Path(scratch) / "course")
+        copy = copy_course(week, Path(scratch) / "course")
         well = True
         if notebooks:
             from lsdl.author.notebooks import any_failed, run_notebooks
@@ -67,7 +67,7 @@ NEXT = """  make lab              opens JupyterLab: {week}/seminar.ipynb, {week}
   lsdl --help           run, lint, refs, publish, release, grade, doctor"""
 
 
-def _copy_course(week: Path, root: Path) -> Path:
+def copy_course(week: Path, root: Path) -> Path:
     """A course of this one week with the committed part of gradebook/; returns the copy of the week."""
     source = course_root(week)
     shutil.copytree(week, root / week.name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
@@ -91,7 +91,7 @@ def make_submissions(week: Path, released: Path, folder: Path) -> dict[str, str]
         "untouched" (the release).
     """
     solved = parse((week / "homework.ipynb").read_bytes())
-    mistake = _first_unit_mistake(week)
+    mistake = first_unit_mistake(week)
     handed_in = {
         "mistaken": with_mistake(solved, mistake),
         "perfect": solved,
@@ -107,6 +107,22 @@ def make_submissions(week: Path, released: Path, folder: Path) -> dict[str, str]
         "perfect": "the solved notebook",
         "untouched": "the release as it is",
     }
+
+
+def half_done(week: Path, released: Notebook, mistake: Mistake) -> Notebook:
+    """The release with the answers of one task filled in, and the mistake among them: as many hand in."""
+    homework = Homework(week)
+    task = next(task for task in homework.tasks if set(mistake.replaces) <= set(task.names))
+    solved = parse((week / "homework.ipynb").read_bytes())
+    answers = {
+        grade_id(cell): cell["source"]
+        for cell in solved["cells"]
+        if set(defined_names(cell["source"])) & set(task.names)
+    }
+    notebook: Notebook = json.loads(json.dumps(released))
+    for cell in notebook["cells"]:
+        cell["source"] = answers.get(grade_id(cell) or "", cell["source"])
+    return with_mistake(notebook, mistake)
 
 
 def with_mistake(solved: Notebook, mistake: Mistake) -> Notebook:
@@ -155,7 +171,7 @@ def _bound_names(node: ast.stmt) -> set[str]:
     return set()
 
 
-def _first_unit_mistake(week: Path) -> Mistake:
+def first_unit_mistake(week: Path) -> Mistake:
     """The first mistake that costs points and replaces plain functions, so that its text can be pasted into a notebook."""
     points = {cell.grade_id: cell.points for cell in Homework(week).graded}
     for mistake in load_mistakes(week):

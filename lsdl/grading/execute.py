@@ -165,7 +165,13 @@ async def _serve(connection: Any, scratch: Scratch, limits: jail.Limits, partly:
         await manager.provisioner.kill()
         await manager.provisioner.wait()
     run.finish()
-    return {"executed": run.notebook, "verdict": asdict(run.verdict), "seconds": time.monotonic() - start}
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)  # of the kernel: this process has no other child
+    return {
+        "executed": run.notebook,
+        "verdict": asdict(run.verdict),
+        "seconds": time.monotonic() - start,
+        "cpu_seconds": spent.ru_utime + spent.ru_stime,
+    }
 
 
 def _start_manager(scratch: Scratch, limits: jail.Limits, partly: bool) -> AsyncKernelManager:

@@ -246,8 +246,7 @@ class _GradingRun:
         if scheduler is not None:
             yield from run_on_cluster(scheduler, self.jobs, unsafe=self.unsafe)
             return
-        with Workers(self.week, jobs, unsafe=self.unsafe) as workers:
-            yield from workers.run(self.jobs)
+        yield from Workers(jobs, unsafe=self.unsafe).run(self.jobs)
 
     def finish(self, result: Result, progress: Progress | None) -> None:
         """First the gradebook, then the journal: what is in the journal is in the gradebook, whenever a kill comes."""

@@ -13,8 +13,8 @@ from lsdl.author.data import card
 from lsdl.author.data.build_emoji import SOURCES
 from lsdl.data.emoji import STYLES, load_emoji
 
-README = card.HERE / "README.md"
-LICENSES = card.HERE / "LICENSES.md"
+README = card.DATA / "README.md"
+LICENSES = card.DATA / "LICENSES.md"
 
 
 def test_the_counts_in_the_card_are_those_of_the_data() -> None:
@@ -83,7 +83,7 @@ def test_licence_texts_are_whole() -> None:
         "MIT-fluent": "SOFTWARE.",
         "MIT-lobehub": "SOFTWARE.",
     }
-    folder = card.HERE / "licenses"
+    folder = card.DATA / "licenses"
     assert {p.stem for p in folder.glob("*.txt")} == set(ends)
     for name, end in ends.items():
         assert (folder / f"{name}.txt").read_text(encoding="utf-8").rstrip().endswith(end)

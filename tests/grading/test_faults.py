@@ -142,13 +142,7 @@ week, folder, unsafe = Path(week), Path(folder), unsafe == "True"
 
 
 class Recorded:
-    def __init__(self, week, jobs, *, unsafe=False):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def __init__(self, jobs, *, unsafe=False):
         pass
 
     def run(self, jobs):
