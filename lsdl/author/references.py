@@ -27,6 +27,7 @@ from lsdl.compare import Packed, compare, pack, unpack
 
 DEMO_KEY = "demo.key"
 CACHE = "LSDL_RECORD_CACHE"
+CACHED = 6  # recordings of a week that stay there
 
 
 @dataclass
@@ -65,6 +66,9 @@ def recorded(
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
         if not file.is_file():
+            older = sorted(file.parent.glob(f"{homework.name}-*.safetensors"), key=lambda path: path.stat().st_mtime)
+            for path in older[:-CACHED]:
+                path.unlink(missing_ok=True)
             ReferenceStore.write(file, record(homework, key, stored))
     return _stored(file)
 

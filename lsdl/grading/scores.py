@@ -255,7 +255,7 @@ def final_csv(marks: list[FinalMark]) -> str:
 def _check_required(name: str, entry: Week, cells: Collection[str]) -> None:
     for required in entry.required_cells:
         if required not in cells:
-            raise GradingError(f"course.toml: {required} in required_cells of {name} is no graded cell of it.")
+            raise GradingError(f"{name}/week.toml: {required} in required_cells is no graded cell of the homework.")
 
 
 def _fill(mark: HomeworkMark, submission: Any) -> None:

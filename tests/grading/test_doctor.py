@@ -1,42 +1,16 @@
-"""The doctor's lines, and the demo that `make run` shows."""
+"""The doctor's lines."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from lsdl.grading import jail
-from lsdl.grading.demo import demo
 from lsdl.grading.examine import examine_machine, examine_notebook
 from lsdl.grading.release import release
-
-MISTAKES = """
-from types import SimpleNamespace
-
-import math
-
-
-TURN = math.pi
-
-
-def offset():
-    return TURN
-
-
-def double_wrong(x):
-    return 2 * x + offset() * 0 + (x < 0)
-
-
-MISTAKES = [
-    SimpleNamespace(replaces={"double": lambda x: 0}, fails=("double_value",)),
-    SimpleNamespace(replaces={"double": double_wrong}, fails=("double_value",)),
-]
-"""
 
 
 def test_this_machine_can_grade() -> None:
@@ -79,8 +53,7 @@ def test_notebooks(week: Path, tmp_path: Path) -> None:
 
 
 def test_a_required_answer_that_is_still_empty_is_a_problem(week: Path) -> None:
-    with (week.parent / "course.toml").open("a") as file:
-        file.write('required_cells = ["why"]\n')
+    (week / "week.toml").write_text('required_cells = ["why"]\n')
     lines = [(d.level, d.line) for d in examine_notebook(release(week, check=False) / "homework.ipynb")]
     assert lines == [
         ("problem", "why is still empty: without it the whole homework counts 0."),
@@ -131,21 +104,3 @@ def test_each_damage_is_one_line_with_its_mend(
 def test_no_such_notebook(week: Path) -> None:
     with pytest.raises(FileNotFoundError, match="give the path of a notebook"):
         examine_notebook(week / "nothing.ipynb")
-
-
-@pytest.mark.slow
-def test_demo(week: Path, monkeypatch: pytest.MonkeyPatch, submit: Callable[..., Path]) -> None:
-    (week / "instructor" / "mistakes.py").write_text(MISTAKES)
-    monkeypatch.setattr("lsdl.grading.release.refuse_problems", lambda week: None)
-    before = {path for path in week.parent.rglob("*")}
-    text = io.StringIO()
-    assert demo(week, Console(file=text, width=160), notebooks=False)
-    shown = text.getvalue()
-    for line in (
-        "mistaken: ok, 1 of 4 points",
-        "perfect: ok, 4 of 4 points",
-        "untouched: ok, 0 of 4 points",
-        "double of another number is wrong",
-    ):
-        assert line in shown
-    assert {path for path in week.parent.rglob("*")} == before

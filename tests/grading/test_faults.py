@@ -134,6 +134,7 @@ from pathlib import Path
 
 import nbgrader.apps.api
 import lsdl.grading.release as release
+from lsdl.author import references
 from lsdl.grading import grade as module
 from lsdl.grading.journal import Journal
 

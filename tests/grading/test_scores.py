@@ -109,7 +109,8 @@ def test_mistakes_in_course_toml_are_sentences(tmp_path: Path) -> None:
 def graded(week: Path, submit: Callable[..., Path]) -> Path:
     """Three students: ada all right, bob the visible test only and an empty text, cid late."""
     toml = week.parent / "course.toml"
-    text = toml.read_text().replace("points = 10", 'points = 6\ndue = 2026-10-01\nrequired_cells = ["why"]')
+    text = toml.read_text().replace("points = 10", "points = 6\ndue = 2026-10-01")
+    (week / "week.toml").write_text('required_cells = ["why"]\n')
     toml.write_text(text + "[late]\nper_day = 0.25\n")
 
     def only_visible(notebook: dict) -> None:
@@ -239,10 +240,9 @@ def test_nothing_was_graded_yet(week: Path) -> None:
 
 
 def test_a_required_cell_needs_points(week: Path, submit: Callable[..., Path]) -> None:
-    toml = week.parent / "course.toml"
-    toml.write_text(toml.read_text() + 'required_cells = ["nowhere"]\n')
+    (week / "week.toml").write_text('required_cells = ["nowhere"]\n')
     from lsdl.grading.release import release
 
     release(week, check=False)
-    with pytest.raises(GradingError, match="nowhere in required_cells of week97-tiny is no graded cell"):
+    with pytest.raises(GradingError, match="week97-tiny/week.toml: nowhere in required_cells is no graded cell"):
         all_marks(week.parent)
