@@ -61,7 +61,9 @@ def run(
         bool, typer.Option("--changed", help="Skip what has not changed since its last good run.")
     ] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds a notebook may take. Default: five budgets.")] = None,
-    update: Annotated[bool, typer.Option("--update", help="Store the outputs in the committed seminars.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Store the outputs in the committed seminars, and the seconds.")
+    ] = False,
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write report.html and report.json here.", metavar="DIR")] = None,
 ) -> None:
@@ -85,16 +87,22 @@ def run(
 @app.command(epilog="Example: lsdl lint week01 --fix")
 def lint(
     weeks: Weeks = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Rewrite what can be generated, such as the setup cell.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Rewrite what is generated: opening cells, README's table, requirements.txt.")
+    ] = False,
 ) -> None:
-    """Check the rules that every notebook keeps; exit code 1 if one is broken."""
-    from lsdl.author.lint import fix_week, lint_week
+    """Check the rules that every week keeps; exit code 1 if one is broken."""
+    from lsdl.author.lint import fix_course, fix_week, lint_course, lint_week
 
-    problems = []
-    for week in _weeks(weeks):
+    problems, folders = [], _weeks(weeks)
+    for week in folders:
         if fix:
             fix_week(week)
         problems += lint_week(week)
+    for root in sorted({week.parent for week in folders}):
+        if fix:
+            fix_course(root)
+        problems += lint_course(root)
     for problem in problems:
         console.print(str(problem), markup=False, highlight=False)
     console.print(f"{len(problems)} problem(s)")

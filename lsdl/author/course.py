@@ -47,6 +47,7 @@ class SyllabusEntry(_Table):
     """What `course.toml` says of a week: what the whole course has to know."""
 
     title: str = Field(min_length=1)
+    topic: str = ""  # what the README's table of weeks says instead of the title
     points: float = Field(gt=0)
     required: bool = False  # True: nobody passes without handing in this homework
     due: date | None = None  # the end of that day, where the machine that computes the marks stands
@@ -84,6 +85,7 @@ class Course(_Table):
     late: Late = Late()
     parts: tuple[Part, ...] = Field(min_length=1)
     weeks: dict[str, Week]
+    lectures: dict[str, str] = {}  # numbers ("07") that have no folder, with their topic
 
     @field_validator("parts")
     @classmethod
@@ -100,6 +102,10 @@ class Course(_Table):
         for name in self.weeks:
             if not WEEK_NAME.fullmatch(name):
                 raise ValueError(f"a week is named like its folder, week01-finetune, not {name!r}")
+        numbers = {name[4:6] for name in self.weeks}
+        for number in self.lectures:
+            if not re.fullmatch("[0-9]{2}", number) or number in numbers:
+                raise ValueError(f"a lecture is a number of two digits that no week has, not {number!r}")
         return self
 
     def budget_of(self, week: str) -> Budget:
@@ -137,12 +143,20 @@ def load_course(root: Path | None = None) -> Course:
     table = _read_toml(path)
     weeks = table.get("weeks")
     for name, entry in weeks.items() if isinstance(weeks, dict) else ():
-        facts = root / name / WEEK_FILE
         if WEEK_NAME.fullmatch(name) and isinstance(entry, dict):
             _validated(path, f"weeks.{name}.", SyllabusEntry, entry)
-            if facts.is_file():
-                entry |= _validated(facts, "", WeekFacts, _read_toml(facts)).model_dump(exclude_unset=True)
+            entry |= week_facts(root / name).model_dump(exclude_unset=True)
     return _validated(path, "", Course, table)
+
+
+def week_facts(week: Path) -> WeekFacts:
+    """What the `week.toml` of a week's folder says, the defaults if there is none.
+
+    Raises:
+        CourseError: it is not TOML, or an entry is unknown or out of range.
+    """
+    path = week / WEEK_FILE
+    return _validated(path, "", WeekFacts, _read_toml(path)) if path.is_file() else WeekFacts()
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

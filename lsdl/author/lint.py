@@ -1,7 +1,8 @@
-"""The rules that every week's notebooks keep, checked without running them.
+"""The rules that every week keeps, checked without running its notebooks.
 
-`RULES` lists them by name; each `Problem` names the rule it breaks. `fix_week` mends what is generated: the setup and
-parameters cells, and outputs left in a homework.
+`RULES` lists those of a notebook by name, `WEEK_RULES` those of a week's other files, `COURSE_FILES` the files of the
+repository that are generated; each `Problem` names the rule it breaks. `fix_week` and `fix_course` mend what is generated:
+badges, setup and parameters cells, outputs left in a homework, the README's table of weeks, requirements.txt.
 """
 
 import ast
@@ -25,14 +26,17 @@ from nbgrader.nbgraderformat.common import SchemaMismatchError
 from nbgrader.nbgraderformat.v3 import MetadataValidatorV3
 from nbgrader.preprocessors import ClearSolutions
 
-from lsdl.author.course import CourseError, load_course
+from lsdl.author.course import WEEK_FILE, CourseError, load_course, week_facts
 from lsdl.author.notebooks import MAX_SEMINAR_BYTES
-from lsdl.author.opening import PARAMETERS_CELL, setup_cell
+from lsdl.author.opening import KINDS, PARAMETERS_CELL, badge, setup_cell
+from lsdl.author.packages import distributions, installed_with, read_project, requirements_text, third_party
+from lsdl.author.readme import readme_text
+from lsdl.author.times import read_times
 from lsdl.cells import CHECK_CALLS, HIDDEN, SOLUTION, hidden_part, is_test, role, tags, visible_part
 from lsdl.claims import FAILS, read_claims
 
 MEDIAN_LINES, MAX_LINES = 15, 60
-COURSE_REPOSITORY = "isadrtdinov/lsdl-cub"
+INSTRUCTOR_FILES = ("cases.py", "mistakes.py", "full_scale.py")
 CHECK_IMPORT = "from lsdl.checks import check"
 ONLY_CHECKS = (
     "a graded cell holds only the import of check, check(...) calls, assert and assignments "
@@ -40,22 +44,24 @@ ONLY_CHECKS = (
 )
 MARKERS = (*SOLUTION, *HIDDEN)
 READABLE_ID = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+BADGE = re.compile(r"\[!\[[^\]]*\]\([^)\s]*\)\]\(https://colab\.research\.google\.com/[^)\s]*\)")
 ALMOST_MARKER = re.compile(r"#\s*(begin|end)[\s_-]*(solution|hidden)", re.IGNORECASE)
 
 Found = Iterator[tuple[int | None, str]]  # (cell index or None, what is wrong)
+FoundInWeek = Iterator[tuple[str, str]]  # (file, what is wrong)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule; `cell` is the cell's index in the notebook (from 0), None if it concerns the whole file."""
+    """One broken rule; `cell` is the cell's index in a notebook (from 0), None if it concerns the whole file."""
 
-    notebook: str
+    file: str
     cell: int | None
     rule: str
     message: str
 
     def __str__(self) -> str:
-        where = self.notebook if self.cell is None else f"{self.notebook}, cell {self.cell}"
+        where = self.file if self.cell is None else f"{self.file}, cell {self.cell}"
         return f"{where}: {self.message} [{self.rule}]"
 
 
@@ -79,10 +85,10 @@ class _Notebook:
 
 
 def lint_week(path: Path) -> list[Problem]:
-    """Problems of a week's seminar and homework, in the order of notebook, rule and cell; empty if there are none."""
+    """Problems of a week: of its seminar and homework, by rule and cell, then of its other files; empty if there are none."""
     path = Path(path).resolve()
     problems = []
-    for kind in ("seminar", "homework"):
+    for kind in KINDS:
         file = path / f"{kind}.ipynb"
         label = f"{path.name}/{file.name}"
         if not file.exists():
@@ -97,23 +103,58 @@ def lint_week(path: Path) -> list[Problem]:
         for name, (kinds, rule) in RULES.items():
             if kind in kinds:
                 problems += [Problem(label, cell, name, message) for cell, message in rule(notebook)]
+    for name, week_rule in WEEK_RULES.items():
+        problems += [Problem(f"{path.name}/{file}", None, name, message) for file, message in week_rule(path)]
     return problems
 
 
-def fix_week(path: Path) -> list[Path]:
-    """Rewrite the setup and parameters cells and clear a homework's outputs; return the files that changed."""
+def lint_course(root: Path) -> list[Problem]:
+    """Generated files of the repository that are not what they should be; one that is absent is not asked for."""
+    problems = []
+    for name, (file, generated) in COURSE_FILES.items():
+        path = Path(root) / file
+        if not path.is_file():
+            continue
+        try:
+            if path.read_text(encoding="utf-8") != generated(Path(root)):
+                problems.append(Problem(file, None, name, "it is out of date: run `lsdl lint --fix`."))
+        except CourseError as error:
+            problems.append(Problem(file, None, name, str(error)))
+    return problems
+
+
+def fix_course(root: Path) -> list[Path]:
+    """Write the generated files of the repository anew; return those that changed.
+
+    Raises:
+        CourseError: the course cannot be read, or README.md lacks the marks around its table.
+    """
     changed = []
-    for file in (Path(path) / "seminar.ipynb", Path(path) / "homework.ipynb"):
+    for file, generated in COURSE_FILES.values():
+        path = Path(root) / file
+        if path.is_file() and path.read_text(encoding="utf-8") != (text := generated(Path(root))):
+            path.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def fix_week(path: Path) -> list[Path]:
+    """Rewrite badge, setup and parameters cells and clear a homework's outputs; return the files that changed."""
+    changed = []
+    for kind in KINDS:
+        file = Path(path) / f"{kind}.ipynb"
         if not file.exists():
             continue
         node = nbformat.read(file, nbformat.NO_CONVERT)
-        before = copy.deepcopy(node)
+        before, week = copy.deepcopy(node), file.resolve().parent.name
+        if node.cells and node.cells[0].source.lstrip().startswith("# "):
+            node.cells[0].source = _with_badge(node.cells[0].source, badge(week, kind))
         for cell in node.cells:
             if "setup" in tags(cell):
-                cell.source = setup_cell(file.resolve().parent.name)
+                cell.source = setup_cell(week)
             elif "parameters" in tags(cell):
                 cell.source = PARAMETERS_CELL
-            if file.stem == "homework" and cell.cell_type == "code":
+            if kind == "homework" and cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         if node != before:
             file.write_text(nbformat.writes(node) + "\n", encoding="utf-8")
@@ -129,11 +170,9 @@ def _title(notebook: _Notebook) -> Found:
     if first is None or first.cell_type != "markdown" or not first.source.lstrip().startswith("# "):
         yield 0, "the first cell must be markdown that starts with the title, '# ...'."
         return
-    branch = "student" if notebook.path.stem == "homework" else "(student|main)"
-    place = f"{notebook.path.parent.name}/{notebook.path.name}"
-    badge = rf"\]\(https://colab\.research\.google\.com/github/{COURSE_REPOSITORY}/blob/{branch}/{re.escape(place)}\)"
-    if not re.search(badge, first.source):
-        yield 0, f"the first cell must hold the Colab badge of {place} on branch student."
+    kind = "homework" if notebook.path.stem == "homework" else "seminar"
+    if badge(notebook.path.parent.name, kind) not in first.source:
+        yield 0, "the first cell does not hold this notebook's Colab badge: run `lsdl lint --fix`."
 
 
 def _setup(notebook: _Notebook) -> Found:
@@ -395,6 +434,72 @@ def _hidden_names(notebook: _Notebook) -> Found:
                 yield i, f"the hidden check {name!r} is named outside a hidden-test region."
 
 
+# Rules for a week's other files
+
+
+def _instructor(week: Path) -> FoundInWeek:
+    for name in INSTRUCTOR_FILES:
+        if not (week / "instructor" / name).is_file():
+            yield f"instructor/{name}", "the file is missing."
+
+
+def _times(week: Path) -> FoundInWeek:
+    if not (week / "README.md").is_file():
+        yield "README.md", "the file is missing."
+    elif set(read_times(week)) != set(KINDS):
+        yield "README.md", f"it does not say how long the notebooks run: `lsdl run {week.name} --update` stores it."
+
+
+def _requires(week: Path) -> FoundInWeek:
+    try:
+        required = week_facts(week).requires
+    except CourseError as error:
+        yield WEEK_FILE, str(error)
+        return
+    if (week.parent / "pyproject.toml").is_file():
+        known = read_project(week.parent)["optional-dependencies"]["weeks"]
+        for entry in required:
+            if entry not in known:
+                yield WEEK_FILE, f"{entry!r} does not stand so in the extra `weeks` of pyproject.toml."
+
+
+def _imports(week: Path) -> FoundInWeek:
+    """What a student's Python lacks if only lsdl and this week's `requires` are installed."""
+    if not (week.parent / "pyproject.toml").is_file():
+        return
+    own = {path.stem for path in week.glob("*.py")}
+    try:
+        present = installed_with([*read_project(week.parent)["dependencies"], *week_facts(week).requires])
+    except CourseError:  # rule `requires` names it
+        return
+    for file in sorted([*week.glob("*.py"), *week.glob("*.ipynb")]):
+        for module in sorted(third_party(_trees(file)) - own):
+            names = distributions(module)
+            if not names & present:
+                which = " or ".join(sorted(names)) or "a package that is not installed here"
+                yield file.name, f"`{module}` is of {which}: put that into `requires` of week.toml."
+
+
+def _trees(file: Path) -> list[ast.Module]:
+    """Syntax trees of a module or of a notebook's code cells; what cannot be read is left to other rules."""
+    try:
+        if file.suffix == ".py":
+            return [_parse(file.read_text(encoding="utf-8"))]
+        return [_parse(cell.source) for cell in _read(file).cells if cell.cell_type == "code"]
+    except (ValueError, SyntaxError):
+        return []
+
+
+WEEK_RULES: dict[str, Callable[[Path], FoundInWeek]] = {
+    "instructor": _instructor,
+    "times": _times,
+    "requires": _requires,
+    "imports": _imports,
+}
+COURSE_FILES: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "readme": ("README.md", readme_text),
+    "requirements": ("requirements.txt", requirements_text),
+}
 RULES: dict[str, tuple[tuple[str, ...], Callable[[_Notebook], Found]]] = {
     "title": (("seminar", "homework"), _title),
     "setup": (("seminar", "homework"), _setup),
@@ -417,6 +522,16 @@ RULES: dict[str, tuple[tuple[str, ...], Callable[[_Notebook], Found]]] = {
     "markers": (("homework",), _markers),
     "hidden-names": (("homework",), _hidden_names),
 }
+
+
+def _with_badge(source: str, wanted: str) -> str:
+    """The first cell with its badge corrected, or put below the title."""
+    if wanted in source:
+        return source
+    if BADGE.search(source):
+        return BADGE.sub(lambda _: wanted, source, count=1)
+    title, _, rest = source.lstrip().partition("\n")
+    return f"{title}\n\n{wanted}\n" + (f"\n{rest.lstrip()}" if rest.strip() else "")
 
 
 def _read(file: Path) -> NotebookNode:

@@ -33,6 +33,7 @@ from rich.text import Text
 import lsdl
 from lsdl import __version__
 from lsdl.author.course import Budget, load_course
+from lsdl.author.times import store_times
 from lsdl.claims import compare_claims, read_claims
 
 TIMEOUT_BUDGETS = 5  # a notebook is stopped after this many budgets
@@ -98,7 +99,8 @@ def run_notebooks(
         jobs: notebooks run at the same time, at most one per CPU.
         changed: skip what has not changed since its last good run (sources, assets, lsdl, installed versions, scale).
         timeout: seconds a notebook may take; default five budgets at smoke scale, unlimited at full scale.
-        update: write each executed seminar over the committed one, if it ran and printed nothing to stderr.
+        update: write each executed seminar over the committed one, if it ran and printed nothing to stderr; at smoke scale
+            also store the processor seconds of each good run in the week's README.md.
         json_file: where to write the list of {notebook, status, seconds, cpu_seconds, peak_mb, scale}.
         report: folder for `report.html` and `report.json`.
         runs: folder for partial notebooks and logs; default `runs` beside the first week.
@@ -147,6 +149,10 @@ def run_notebooks(
             pool.shutdown(cancel_futures=True)
             raise
     _print(results, runs, console)
+    if update and scale == "smoke":
+        for notebook, result in zip(notebooks, results, strict=True):
+            if result.status == "ok":
+                store_times(notebook.parent, {notebook.stem: result.cpu_seconds})
     if json_file:
         fields = ("notebook", "status", "seconds", "cpu_seconds", "peak_mb", "scale")
         rows = [{field: getattr(result, field) for field in fields} for result in results]

@@ -1,6 +1,12 @@
-"""The two generated cells that open every notebook: setup and parameters."""
+"""What opens every notebook and is generated: the Colab badge, the setup cell and the parameters cell."""
+
+from typing import Literal
 
 from lsdl import __version__
+
+COURSE_REPOSITORY = "isadrtdinov/lsdl-cub"
+Kind = Literal["seminar", "homework"]
+KINDS: tuple[Kind, ...] = ("seminar", "homework")
 
 SETUP_CELL = """import importlib.util
 import os
@@ -30,3 +36,14 @@ RETRAIN = False  # True: train the small checkpoints here instead of loading the
 def setup_cell(week: str) -> str:
     """Text of the cell tagged `setup` of a week's notebooks, `week` being the folder name ("week01-finetune")."""
     return SETUP_CELL.format(week=week, version=__version__)
+
+
+def colab_link(week: str, kind: Kind) -> str:
+    """Where Colab opens a notebook: homeworks from the branch without solutions."""
+    branch = "student" if kind == "homework" else "main"
+    return f"https://colab.research.google.com/github/{COURSE_REPOSITORY}/blob/{branch}/{week}/{kind}.ipynb"
+
+
+def badge(week: str, kind: Kind) -> str:
+    """The line of a notebook's first cell that opens it in Colab."""
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab_link(week, kind)})"

@@ -11,6 +11,7 @@ import torch
 
 from lsdl.author.data import card
 from lsdl.author.data.build_emoji import SOURCES
+from lsdl.author.markers import fill
 from lsdl.data.emoji import STYLES, load_emoji
 
 README = card.DATA / "README.md"
@@ -25,7 +26,7 @@ def test_the_counts_in_the_card_are_those_of_the_data() -> None:
         "classes": card.counts_per_class(data),
         "checkpoints": card.checkpoints(),
     }
-    assert card.fill(text, counts) == text, "run `python -m lsdl.author.data.card`"
+    assert fill(text, "card", counts) == text, "run `python -m lsdl.author.data.card`"
 
 
 def test_the_baseline_in_the_card_can_be_measured_again() -> None:
@@ -51,13 +52,6 @@ def test_colour_histogram_by_hand() -> None:
     expected = np.zeros((1, 64))
     expected[0, 0], expected[0, 48] = 0.75**0.5, 0.25**0.5
     assert np.allclose(card.colour_histogram(image), expected)
-
-
-def test_fill() -> None:
-    text = "a\n<!-- card:x -->\nold\n<!-- /card -->\nb\n<!-- card:y -->\nkept\n<!-- /card -->\n"
-    assert card.fill(text, {"x": r"new \1"}) == text.replace("old", r"new \1")
-    with pytest.raises(ValueError, match="card:z"):
-        card.fill(text, {"z": ""})
 
 
 def test_every_file_is_attributed() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 import matplotlib
@@ -17,6 +16,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 import lsdl.data
+from lsdl.author.markers import fill
 from lsdl.data.clip import CHECKPOINTS
 from lsdl.data.emoji import CLASSES, MAKERS, PARTS, STYLES, Emoji, load_emoji
 
@@ -188,20 +188,6 @@ def save(figure: plt.Figure, name: str) -> None:
     plt.close(figure)
 
 
-def fill(text: str, tables: dict[str, str]) -> str:
-    """Replace what stands between the marks of each table.
-
-    Raises:
-        ValueError: the text has no such marks.
-    """
-    for name, table in tables.items():
-        pattern = rf"(<!-- card:{name} -->\n).*?(<!-- /card -->)"
-        text, found = re.subn(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.DOTALL)
-        if found != 1:
-            raise ValueError(f"README.md needs one <!-- card:{name} --> ... <!-- /card -->.")
-    return text
-
-
 def tables(data: Emoji) -> dict[str, str]:
     """What README.md quotes from the data, by name."""
     return {
@@ -217,7 +203,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     data = load_emoji(64)
     path = DATA / "README.md"
-    path.write_text(fill(path.read_text(encoding="utf-8"), tables(data)), encoding="utf-8")
+    path.write_text(fill(path.read_text(encoding="utf-8"), "card", tables(data)), encoding="utf-8")
     montage(data)
     class_chart(data)
     print(f"{path.name} and {DATA.name}/card are up to date.")
