@@ -7,7 +7,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lsdl.author.opening import PARAMETERS_CELL, setup_cell
+from lsdl.author.opening import PARAMETERS_CELL, Kind, badge, setup_cell
 
 NAME = "week98-small"
 SOLUTION = """def double(x):
@@ -34,11 +34,10 @@ def code(source: str, *tags: str, **nbgrader: Any) -> NotebookNode:
     return new_code_cell(source, metadata=metadata)
 
 
-def opening(kind: str, define: str) -> list[NotebookNode]:
+def opening(kind: Kind, define: str) -> list[NotebookNode]:
     """The cells every notebook begins with."""
-    place = f"https://colab.research.google.com/github/isadrtdinov/lsdl-cub/blob/student/{NAME}/{kind}.ipynb"
     return [
-        new_markdown_cell(f"# A small {kind}\n\n[![Open in Colab](badge.svg)]({place})"),
+        new_markdown_cell(f"# A small {kind}\n\n{badge(NAME, kind)}"),
         code(setup_cell(NAME), "setup"),
         code(PARAMETERS_CELL, "parameters"),
         code(define, "define"),

@@ -38,6 +38,8 @@ def test_every_week_with_a_folder_is_in_course_toml() -> None:
         ('edition = "2026.1"', 'edition = "first"', "edition: String should match"),
         ('"examination"', '"assignments"', "two parts have the same name"),
         ("[budget]", "[budget", "is not valid TOML"),
+        ('07 = "', '08 = "', "a lecture is a number of two digits that no week has, not '08'"),
+        ('07 = "', 'seven = "', "a lecture is a number of two digits that no week has, not 'seven'"),
     ],
 )
 def test_mistakes_are_one_sentence_that_names_the_place(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -12,7 +12,18 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 from small_week import code
 
-from lsdl.author.lint import RULES, fix_week, lint_week
+from lsdl.author.lint import (
+    COURSE_FILES,
+    INSTRUCTOR_FILES,
+    RULES,
+    WEEK_RULES,
+    fix_course,
+    fix_week,
+    lint_course,
+    lint_week,
+)
+from lsdl.author.opening import badge
+from lsdl.author.times import store_times
 from lsdl.claims import MIME
 
 COURSE = """title = "t"
@@ -22,6 +33,12 @@ parts = [{name = "all", weight = 1, pass_mark = 0.5}]
 title = "Small"
 points = POINTS
 """
+PROJECT = """[project]
+dependencies = ["torch>=2.4", "ipython>=8.20", "matplotlib>=3.8", "safetensors>=0.4.3", "scipy>=1.11"]
+[project.optional-dependencies]
+weeks = ["scikit-learn>=1.4"]
+dev = ["pytest>=8.2"]
+"""
 
 
 @pytest.fixture
@@ -30,7 +47,14 @@ def week(tmp_path: Path) -> Path:
     seminar = small_week.seminar()
     for number, cell in enumerate(seminar.cells[1:], start=1):
         cell.execution_count = number
-    return small_week.write_week(tmp_path, seminar, small_week.homework())
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    week = small_week.write_week(tmp_path, seminar, small_week.homework())
+    (week / "README.md").write_text("# Small\n")
+    store_times(week, {"seminar": 1, "homework": 1})
+    (week / "instructor").mkdir()
+    for name in INSTRUCTOR_FILES:
+        (week / "instructor" / name).touch()
+    return week
 
 
 def edit(week: Path, kind: str, change: Callable[[NotebookNode], object]) -> None:
@@ -93,6 +117,7 @@ LONG = "\n".join(f"x{i} = {i}" for i in range(61))
 BREAKS = [
     ("title", "seminar", source(0, "# A", "A")),
     ("title", "seminar", source(0, "lsdl-cub", "other")),
+    ("title", "seminar", source(0, "blob/main", "blob/student")),
     ("title", "homework", source(0, "blob/student", "blob/main")),
     ("title", "homework", source(0, "homework.ipynb", "seminar.ipynb")),
     ("setup", "seminar", source(1, "lsdl-cub", "lsdl")),
@@ -158,11 +183,76 @@ BREAKS = [
 def test_each_rule_is_broken_by_a_week_that_breaks_it(week: Path, rule: str, kind: str, change: Callable) -> None:
     edit(week, kind, change)
     assert rule in rules(week)
-    assert all(problem.notebook.endswith(f"{kind}.ipynb") for problem in lint_week(week))
+    assert all(problem.file.endswith(f"{kind}.ipynb") for problem in lint_week(week))
+
+
+def writes(name: str, text: str) -> Callable[[Path], object]:
+    return lambda week: (week / name).write_text(text)
+
+
+# the rule, the file that is named, what is said of it, what breaks it
+WEEK_BREAKS = [
+    ("instructor", "instructor/cases.py", "missing", lambda week: (week / "instructor" / "cases.py").unlink()),
+    (
+        "instructor",
+        "instructor/full_scale.py",
+        "missing",
+        lambda week: (week / "instructor" / "full_scale.py").unlink(),
+    ),
+    ("times", "README.md", "missing", lambda week: (week / "README.md").unlink()),
+    ("times", "README.md", "`lsdl run week98-small --update` stores it", writes("README.md", "# Small\n")),
+    (
+        "requires",
+        "week.toml",
+        "'scikit-learn>=1' does not stand so",
+        writes("week.toml", 'requires = ["scikit-learn>=1"]'),
+    ),
+    ("requires", "week.toml", "requires: Input should be", writes("week.toml", "requires = 1")),
+    ("imports", "helpers.py", "`sklearn` is of scikit-learn", writes("helpers.py", "import sklearn.datasets")),
+    (
+        "imports",
+        "measure.py",
+        "`sklearn` is of scikit-learn",
+        writes("measure.py", "def f():\n    from sklearn import svm"),
+    ),
+    ("imports", "helpers.py", "`open_clip` is of open-clip-torch", writes("helpers.py", "from lsdl.data import clip")),
+    ("imports", "helpers.py", "a package that is not installed here", writes("helpers.py", "import absent_module")),
+    ("imports", "seminar.ipynb", "`rich`", lambda week: edit(week, "seminar", append(code("%time 1\nimport rich")))),
+]
+
+
+@pytest.mark.parametrize(("rule", "file", "said", "change"), WEEK_BREAKS, ids=[f"{b[0]}-{b[1]}" for b in WEEK_BREAKS])
+def test_each_rule_of_a_week_s_files_is_broken(week: Path, rule: str, file: str, said: str, change: Callable) -> None:
+    change(week)
+    (problem,) = [problem for problem in lint_week(week) if problem.rule != "points"]
+    assert (problem.rule, problem.file) == (rule, f"{week.name}/{file}") and said in problem.message
+
+
+def test_what_a_week_requires_and_what_that_requires_itself_may_be_imported(week: Path) -> None:
+    (week / "week.toml").write_text('requires = ["scikit-learn>=1.4"]')
+    (week / "measure.py").write_text("import scipy, sklearn, numpy, PIL, torch.nn, helpers")
+    assert rules(week) == set()
 
 
 def test_every_rule_has_a_week_that_breaks_it() -> None:
     assert {rule for rule, _, _ in BREAKS} == set(RULES)
+    assert {rule for rule, *_ in WEEK_BREAKS} == set(WEEK_RULES)
+
+
+def test_generated_files_of_the_repository_are_compared_and_written(week: Path) -> None:
+    root = week.parent
+    assert lint_course(root) == []  # there is none yet
+    (root / "requirements.txt").touch()
+    (root / "README.md").touch()
+    said = {problem.rule: problem.message for problem in lint_course(root)}
+    assert set(said) == set(COURSE_FILES) and "lint:weeks" in said["readme"]
+    (root / "README.md").write_text("# Course\n\n<!-- lint:weeks -->\n<!-- /lint -->\n")
+    assert all("run `lsdl lint --fix`" in problem.message for problem in lint_course(root))
+    assert fix_course(root) == [root / "README.md", root / "requirements.txt"]
+    assert lint_course(root) == [] and fix_course(root) == []
+    lines = (root / "requirements.txt").read_text().splitlines()
+    wanted = "ipython>=8.20 matplotlib>=3.8 pytest>=8.2 safetensors>=0.4.3 scikit-learn>=1.4 scipy>=1.11 torch>=2.4"
+    assert [line for line in lines if line[0] != "#"] == wanted.split()
 
 
 def test_a_missing_or_damaged_notebook_is_a_problem(week: Path) -> None:
@@ -185,9 +275,22 @@ def test_fix_regenerates_the_opening_and_clears_a_homework(week: Path) -> None:
     before = (week / "seminar.ipynb").read_text()
     assert fix_week(week) == []
     edit(week, "homework", source(1, "lsdl-cub", "lsdl"))
+    edit(week, "homework", source(0, "blob/student", "blob/main"))
     edit(week, "homework", source(2, "SEED = 0", "SEED = 1"))
     edit(week, "homework", output("stream", name="stdout", text="2"))
-    assert rules(week) == {"setup", "parameters", "no-outputs"}
+    assert rules(week) == {"title", "setup", "parameters", "no-outputs"}
     assert fix_week(week) == [week / "homework.ipynb"]
     assert rules(week) == set()
     assert (week / "seminar.ipynb").read_text() == before
+
+
+def test_fix_puts_an_absent_badge_below_the_title(week: Path) -> None:
+    for before in ("# A small seminar", "# A small seminar\n\nText."):
+        edit(week, "seminar", lambda node, text=before: node.cells[0].update(source=text))
+        fix_week(week)
+        title, _, rest = before.partition("\n\n")
+        wanted = [title, badge(week.name, "seminar"), rest]
+        assert nbformat.read(week / "seminar.ipynb", 4).cells[0].source.strip().split("\n\n") == [
+            w for w in wanted if w
+        ]
+        assert rules(week) == set()

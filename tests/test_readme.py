@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lsdl.author.course import find_weeks, load_course
+from lsdl.author.lint import lint_course
 from lsdl.grading.publish import NOT_PUBLISHED
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -83,6 +84,10 @@ def test_pictures_of_the_readme_are_small() -> None:
     assert len(pictures) >= 2, "the README shows a figure and a failed check"
     large = [p.name for p in pictures if p.stat().st_size > LARGEST_PICTURE]
     assert not large, f"over {LARGEST_PICTURE // 1000} kB: {', '.join(large)}"
+
+
+def test_generated_files_are_up_to_date() -> None:
+    assert [str(problem) for problem in lint_course(REPOSITORY)] == []
 
 
 def test_the_table_has_ten_weeks_and_three_lectures() -> None:

@@ -16,6 +16,7 @@ from small_week import code
 
 from lsdl.author import notebooks
 from lsdl.author.notebooks import Run, any_failed, run_digest, run_notebooks, store_outputs, write_report
+from lsdl.author.times import read_times
 from lsdl.claims import read_claims
 
 COURSE = """title = "t"
@@ -96,9 +97,11 @@ def test_update_stores_outputs_then_claims_are_held_and_the_budget_too(
         notebooks, "_tree_hash", lambda path, real=notebooks._tree_hash: path.name == "lsdl" or real(path)
     )
     week = small_week.write_week(tmp_path, small_week.seminar())
+    (week / "README.md").write_text("# Small\n")
     before = committed_seminar(week)
     (result,), _ = run(week, update=True)
     assert result.status == "ok", result.message
+    assert read_times(week) == {"seminar": round(result.seconds)}
     stored = committed_seminar(week)
     assert read_claims(stored)["A beats B"]["outcome"] == "holds"
     assert [cell.execution_count for cell in stored.cells if cell.cell_type == "code"] == [1, 2, 3, 4]
@@ -115,6 +118,9 @@ def test_update_stores_outputs_then_claims_are_held_and_the_budget_too(
     flipped.cells[3].source = flipped.cells[3].source.replace("[2, 3, 4]", "[-2, -3, -4]")
     nbformat.write(flipped, week / "seminar.ipynb")
     (tmp_path / "course.toml").write_text(COURSE.replace("SECONDS", "0.5"))
+    said = (week / "README.md").read_text()
+    (result,), text = run(week, changed=True, timeout=60, update=True)
+    assert (week / "README.md").read_text() == said, "only a good run is stored"
     (result,), text = run(week, changed=True, timeout=60)
     assert result.status == "failed"
     assert "'A beats B' flipped" in result.message and "-3 ± 0.58" in text

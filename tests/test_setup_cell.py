@@ -122,6 +122,27 @@ def test_only_absent_requirements_are_installed_and_torch_is_pinned(
     assert command[-1] == "safetensors>=0.4"
 
 
+def test_a_week_s_own_requirements_are_installed_where_absent_and_no_other_week_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    week = small_week.write_week(tmp_path)
+    (week / "week.toml").write_text('requires = ["timm>=1.0.17", "scikit-learn>=1.4"]\n')
+    other = tmp_path / "week97-other"
+    other.mkdir()
+    (other / "week.toml").write_text('requires = ["transformers>=5"]\n')
+    # the extra `weeks` of lsdl's own metadata lists the packages of all weeks: none of them is asked for
+    requirements = ["torch", "tqdm", 'timm>=1.0.17; extra == "weeks"', 'transformers>=5; extra == "weeks"']
+    fake_packages(monkeypatch, requirements, {"torch": "2.4.0", "tqdm": "4.66", "scikit-learn": "1.0"})
+    installed: list[list[str]] = []
+    monkeypatch.setattr(setup_week, "_install", installed.append)
+    monkeypatch.chdir(week)
+    setup_week.setup(small_week.NAME)
+    assert installed == [["timm>=1.0.17"]]
+    (week / "week.toml").unlink()
+    setup_week.setup(small_week.NAME)
+    assert len(installed) == 1
+
+
 def test_absent_torch_is_the_readers_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small_week.write_week(tmp_path))
     fake_packages(monkeypatch, ["torch>=2.4", "torchvision", "numpy"], {"numpy": "2.0.0"})
