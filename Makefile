@@ -25,13 +25,13 @@ $(STAMP): requirements.txt constraints.txt pyproject.toml
 run: $(STAMP)  ## rerun week 01, make its student release, grade three example submissions
 	$(BIN)/lsdl demo
 
-test: $(STAMP)  ## all tests, notebooks included, but for the weekly ones (browser, GPU): about 35 minutes
+test: $(STAMP)  ## all tests, notebooks included, but for the weekly ones (browser, GPU)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -q -m "not browser and not gpu and not weekly" $(TEST_ARGS)
 
 fast: $(STAMP)  ## the toolkit, lint, and the weeks that differ from origin/main, without what takes over 20 seconds: before a commit
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -q --changed-weeks -m "not slow and not browser and not gpu and not weekly" $(TEST_ARGS)
 
-lint: $(STAMP)  ## ruff, and the rules every notebook keeps
+lint: $(STAMP)  ## ruff, and the rules every week keeps
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lsdl lint
