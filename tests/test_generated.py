@@ -43,11 +43,11 @@ def test_times_are_stored_where_the_marks_stand(tmp_path: Path) -> None:
     readme.write_text("# A week\n")
     store_times(tmp_path, {"homework": 69.7})
     assert readme.read_text() == (
-        "# A week\n\n<!-- run:times -->\nMeasured on two CPU cores: homework (solved) 70 s.\n<!-- /run -->\n"
+        "# A week\n\n<!-- run:times -->\nMeasured on a CPU, in processor seconds: homework (solved) 70 s.\n<!-- /run -->\n"
     )
     readme.write_text(readme.read_text() + "\nMore.\n")
     store_times(tmp_path, {"seminar": 0.2})
-    assert "cores: seminar 1 s, homework (solved) 70 s.\n" in readme.read_text()
+    assert "seconds: seminar 1 s, homework (solved) 70 s.\n" in readme.read_text()
     store_times(tmp_path, {"seminar": 1234.5})
     assert read_times(tmp_path) == {"seminar": 1234, "homework": 70} and readme.read_text().endswith("\nMore.\n")
 

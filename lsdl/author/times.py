@@ -11,7 +11,7 @@ LABELS = {"seminar": "seminar", "homework": "homework (solved)"}
 
 
 def store_times(week: Path, seconds: Mapping[str, float]) -> None:
-    """Write measured seconds into the marked line of the week's README.md, at its end if it has none yet.
+    """Write measured processor seconds into the marked line of the week's README.md, at its end if it has none yet.
 
     Args:
         week: the week's folder; one without README.md stays without (`lsdl lint` names it).
@@ -25,7 +25,7 @@ def store_times(week: Path, seconds: Mapping[str, float]) -> None:
         text += f"\n<!-- {KIND}:{NAME} -->\n<!-- /{KIND} -->\n"
     times = read_times(week) | {name: max(1, round(value)) for name, value in seconds.items()}
     listed = ", ".join(f"{label} {times[name]} s" for name, label in LABELS.items() if name in times)
-    path.write_text(fill(text, KIND, {NAME: f"Measured on two CPU cores: {listed}."}), encoding="utf-8")
+    path.write_text(fill(text, KIND, {NAME: f"Measured on a CPU, in processor seconds: {listed}."}), encoding="utf-8")
 
 
 def read_times(week: Path) -> dict[str, int]:
