@@ -20,7 +20,6 @@ from lsdl.grading.autograder import Result
 from lsdl.grading.verdict import Verdict
 
 SKIPPED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
-SKIPPED_FILES = {"seminar.ipynb", "README.md"}  # they decide no mark
 
 
 class Journal:
@@ -98,7 +97,7 @@ def digest_of_week(week: Path, release: Path, gradebook: Path) -> str:
     """A hash of everything but the submission that decides a mark of a week."""
     package = Path(lsdl.__file__).parent
     code = [*package.glob("*.py"), *(package / "grading").glob("*.py")]
-    own = (path for path in week.rglob("*") if not SKIPPED_FOLDERS & set(path.parts) and path.name not in SKIPPED_FILES)
+    own = (path for path in week.rglob("*") if not SKIPPED_FOLDERS & set(path.parts) and path.name != "seminar.ipynb")
     released = [release / "homework.ipynb"]
     settings = [gradebook / "references" / f"{week.name}.safetensors", gradebook / "nbgrader_config.py"]
     state = hashlib.sha256(lsdl.__version__.encode())
