@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Generator, Tensor
 
-from lsdl.compare import DtypeRule, Packed, as_tensor, compare, expected_got, is_number, pack, unpack
+from lsdl.compare import DtypeRule, Packed, agree, as_tensor, compare, expected_got, is_number, pack, unpack
 
 VISIBLE_FILE = Path("assets", "references.safetensors")
 MAX_FALSE_ALARM = 1e-6
@@ -155,18 +155,23 @@ class Entry:
             return _explain_bound(self, actual)
         if self.kind == "predictions":
             return _explain_predictions(self, actual)
-        differences = [self._compare(accepted, actual) for accepted in self.accepted]
-        if None in differences:
+        if self.accepts(actual):
             return None
+        difference = compare(self.accepted[0], actual, rtol=self.rtol, atol=self.atol, dtype=self.dtype)
         hints = self.hints(actual)
-        return "\n".join([" Or: ".join(hints), str(differences[0])]) if hints else differences[0]
+        return "\n".join([" Or: ".join(hints), str(difference)]) if hints else difference
+
+    def accepts(self, actual: Packed) -> bool:
+        """Whether an answer of the kind "value" is one of the right ones."""
+        return any(self._agrees(accepted, actual) for accepted in self.accepted)
 
     def hints(self, actual: Packed) -> list[str]:
         """The hints of the known mistakes that give a wrong answer, each once; of a hidden check as of a visible one."""
-        found = [hint for hint, value in self.mistakes if self._compare(value, actual) is None]
+        found = [hint for hint, value in self.mistakes if self._agrees(value, actual)]
         if not found:
-            near = [(hint, value) for hint, value in self.mistakes if self.fingerprint_differs(value, actual) is None]
-            found = [hint for hint, value in near if all(self.fingerprint_differs(value, a) for a in self.accepted)]
+            wide = self._fingerprint_rule
+            near = [(hint, value) for hint, value in self.mistakes if agree(value, actual, **wide)]
+            found = [hint for hint, value in near if not any(agree(value, right, **wide) for right in self.accepted)]
         return list(dict.fromkeys(found))
 
     def score(self, right: Packed) -> str:
@@ -178,11 +183,15 @@ class Entry:
 
     def fingerprint_differs(self, known: Packed, actual: Packed) -> str | None:
         """As a comparison of answers, but ten times as wide: a mistake may blow rounding up, and a hint decides no point."""
-        rtol, atol = max(10 * self.rtol, FINGERPRINT_RTOL), max(10 * self.atol, FINGERPRINT_ATOL)
-        return compare(known, actual, rtol=rtol, atol=atol, dtype=self.dtype)
+        return compare(known, actual, **self._fingerprint_rule)
 
-    def _compare(self, expected: Packed, actual: Packed) -> str | None:
-        return compare(expected, actual, rtol=self.rtol, atol=self.atol, dtype=self.dtype)
+    @property
+    def _fingerprint_rule(self) -> dict[str, Any]:
+        rtol, atol = max(10 * self.rtol, FINGERPRINT_RTOL), max(10 * self.atol, FINGERPRINT_ATOL)
+        return {"rtol": rtol, "atol": atol, "dtype": self.dtype}
+
+    def _agrees(self, expected: Packed, actual: Packed) -> bool:
+        return agree(expected, actual, rtol=self.rtol, atol=self.atol, dtype=self.dtype)
 
 
 def _explain_bound(entry: Entry, actual: Packed) -> str | None:

@@ -125,6 +125,30 @@ def compare(
     return (_capital(where) if len(path) == 1 else where) + text + more
 
 
+def agree(
+    expected: Packed, actual: Packed, *, rtol: float = 1e-5, atol: float = 1e-6, dtype: DtypeRule = "kind"
+) -> bool:
+    """Whether `compare` would find nothing; it stops at the first difference and says nothing about it, so it is fast."""
+    return _agree(expected, actual, _Rule(rtol, atol, dtype), expected.structure, actual.structure)
+
+
+def _agree(expected: Packed, actual: Packed, rule: _Rule, wanted: list, came: list) -> bool:
+    if is_number(wanted) and is_number(came):
+        e, a, plain = as_tensor(expected, wanted), as_tensor(actual, came), came[0] == "plain"
+        return e.shape == a.shape and not _type_problem(e, a, rule, plain) and not bool(_wrong(e, a, rule).any())
+    if wanted[0] in ("list", "tuple") and came[0] in ("list", "tuple"):
+        same_length = len(wanted[1]) == len(came[1])
+        return same_length and all(
+            _agree(expected, actual, rule, *pair) for pair in zip(wanted[1], came[1], strict=True)
+        )
+    if wanted[0] == "dict" and came[0] == "dict":
+        items, others = dict(wanted[1]), dict(came[1])
+        same_keys = items.keys() == others.keys()
+        return same_keys and all(_agree(expected, actual, rule, item, others[key]) for key, item in items.items())
+    plain = wanted[0] == "plain" and came[0] == "plain"
+    return plain and wanted[1] == came[1] and type(wanted[1]) is type(came[1])
+
+
 Path = tuple[str | int | float | None, ...]  # keys and indices from the answer down to one of its parts
 
 
@@ -269,22 +293,31 @@ def _wide(tensor: Tensor) -> Tensor:
 
 def _explain_numbers(e: Tensor, a: Tensor, rule: _Rule, plain: bool) -> str | None:
     """Compare two tensors; `plain`: the actual value is a Python number."""
-    problems = []
-    literal = plain and _family(a) == "integers" and _family(e) == "floating-point numbers"  # 0 for 0.0
-    if rule.dtype == "exact" and e.dtype != a.dtype:
-        problems.append(f"expected the type {_type(e)}, got {_type(a)}.")
-    elif rule.dtype == "kind" and _family(e) != _family(a) and not literal:
-        problems.append(f"expected {_family(e)} ({_type(e)}), got {_family(a)} ({_type(a)}).")
+    problems = [text for text in (_type_problem(e, a, rule, plain),) if text]
     if e.shape != a.shape:
         problems.append(_explain_shape(e, a, rule))
     if problems:
         return " ".join([problems[0], *map(_capital, problems[1:])])
-    if not e.is_floating_point() and not e.is_complex() and not a.is_floating_point() and not a.is_complex():
-        wrong = e.to(torch.int64) != a.to(torch.int64)
-    else:
-        common = torch.promote_types(_wide(e).dtype, _wide(a).dtype)
-        wrong = ~rule.close(a.to(common), e.to(common))
+    wrong = _wrong(e, a, rule)
     return _explain_values(e, a, wrong, rule) if wrong.any() else None
+
+
+def _type_problem(e: Tensor, a: Tensor, rule: _Rule, plain: bool) -> str:
+    """What is wrong with the type of the actual tensor; "" if nothing is."""
+    if rule.dtype == "exact" and e.dtype != a.dtype:
+        return f"expected the type {_type(e)}, got {_type(a)}."
+    literal = plain and _family(a) == "integers" and _family(e) == "floating-point numbers"  # 0 for 0.0
+    if rule.dtype == "kind" and _family(e) != _family(a) and not literal:
+        return f"expected {_family(e)} ({_type(e)}), got {_family(a)} ({_type(a)})."
+    return ""
+
+
+def _wrong(e: Tensor, a: Tensor, rule: _Rule) -> Tensor:
+    """Of two tensors of one shape, which elements differ."""
+    if not e.is_floating_point() and not e.is_complex() and not a.is_floating_point() and not a.is_complex():
+        return e.to(torch.int64) != a.to(torch.int64)
+    common = torch.promote_types(_wide(e).dtype, _wide(a).dtype)
+    return ~rule.close(a.to(common), e.to(common))
 
 
 def _explain_shape(e: Tensor, a: Tensor, rule: _Rule) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lsdl.compare import compare, pack, unpack
+from lsdl.compare import agree, compare, pack, unpack
 
 RTOL, ATOL = 1e-5, 1e-6
 FLOATS = [torch.float32, torch.float64]
@@ -325,3 +325,28 @@ def test_packing_takes_a_copy() -> None:
     with torch.no_grad():
         x += 1
     assert compare(packed, pack(torch.zeros(3))) is None
+
+
+LEAVES = st.sampled_from(
+    [
+        *(1, 1.0, 1.0000001, True, None, "a", "b", float("nan"), [], {}, ()),
+        *(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0000001]), torch.tensor([1, 2]), torch.tensor([[1.0], [2.0]])),
+        *(
+            torch.tensor([True, False]),
+            torch.tensor([1.0, float("inf")]),
+            torch.tensor([1.0, 2.0], dtype=torch.float64),
+        ),
+        *(torch.tensor([1 + 1j, 2]), np.array([1.0, 2.0]), object()),
+    ]
+)
+VALUES = st.recursive(
+    LEAVES, lambda part: st.lists(part, max_size=2) | st.dictionaries(st.sampled_from("ab"), part), max_leaves=4
+)
+
+
+@given(VALUES, VALUES, st.sampled_from(["kind", "exact", "any"]))
+@settings(max_examples=400, deadline=None)
+def test_to_agree_is_to_have_no_difference(a: object, b: object, dtype: str) -> None:
+    for expected, actual in ((a, b), (a, a)):
+        packed = pack(expected), pack(actual)
+        assert agree(*packed, dtype=dtype) == (compare(*packed, dtype=dtype) is None)

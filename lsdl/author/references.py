@@ -121,14 +121,14 @@ def record(
             with homework.replaced(namespace, alternative.replaces):
                 answers = _answers(homework, homework.unit_cells, namespace, entries, hidden, strict=True)
             for name, answer in answers.items():
-                if entries[name].accepted and entries[name].explain(answer) is not None:
+                if entries[name].accepted and not entries[name].accepts(answer):
                     entries[name] = replace(entries[name], accepted=(*entries[name].accepted, answer))
     for mistake in homework.mistakes if fingerprints else ():
         cells = [cell for cell in homework.unit_cells if cell.grade_id in mistake.fails]
         with homework.replaced(namespace, mistake.replaces):
             answers = _answers(homework, cells, namespace, entries, hidden, strict=False)
         for name, answer in answers.items():
-            if entries[name].accepted and entries[name].explain(answer) is not None:
+            if entries[name].accepted and not entries[name].accepts(answer):
                 known = entries[name].mistakes
                 entries[name] = replace(entries[name], mistakes=(*known, (mistake.hint, answer)))
     return entries
