@@ -53,6 +53,8 @@ class Case:
             that shape) from it. Its generator starts like the one of `inputs`.
         labels: of predictions: draws the true classes; its generator starts like the one of `inputs`.
         at_least: of predictions: the accuracy needed, in [0, 1].
+        draw_of: name of the check whose generator this one's `inputs`, `labels` and `target` get, so that the same functions
+            give the same draw, which the file of references holds once. Both checks are visible or both are hidden.
 
     Raises:
         ValueError: an attribute that the kind needs is missing or out of range.
@@ -71,6 +73,7 @@ class Case:
     target: Callable[[Generator], Any] | None = None
     labels: Callable[[Generator], Any] | None = None
     at_least: float | None = None
+    draw_of: str | None = None
 
     def __post_init__(self) -> None:
         if not self.reason.strip():

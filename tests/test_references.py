@@ -151,6 +151,28 @@ def test_hidden_inputs_depend_on_the_key_alone(week: Path) -> None:
     assert torch.equal(ReferenceStore(target).inputs("standardise/hidden")[0], one)
 
 
+def share_draw(week: Path, owner: str) -> None:
+    """A hidden check takes the draw of another check."""
+    start = '"standardise/constant-hidden": Case(batch'
+    edit(week / "instructor" / "cases.py", f"{start}_with_constant,", f'{start}, draw_of="{owner}",')
+
+
+def test_checks_that_share_a_draw_have_equal_inputs_which_are_stored_once(week: Path) -> None:
+    write_references(week, KEY)
+    before = hidden_store(week).stat().st_size
+    assert len({str(x.flatten()[0]) for x in first_inputs(week)}) == 2
+    share_draw(week, "standardise/hidden")
+    write_references(week, KEY)
+    one, other = first_inputs(week)
+    assert torch.equal(one, other) and hidden_store(week).stat().st_size < before - one.nbytes
+    assert check_references(week, KEY) == []
+
+
+def first_inputs(week: Path) -> list[torch.Tensor]:
+    store = ReferenceStore(hidden_store(week))
+    return [store.inputs(name)[0] for name in ("standardise/hidden", "standardise/constant-hidden")]
+
+
 def test_nothing_drifts_when_nothing_changed(week: Path) -> None:
     write_references(week, KEY)
     assert check_references(week, KEY) == []
@@ -264,6 +286,19 @@ def idle_case(week: Path) -> None:
     edit(week / "instructor" / "cases.py", "CASES = {", 'CASES = {\n    "dropout/old": Case(reason="r"),')
 
 
+def share_with_a_visible_one(week: Path) -> None:
+    share_draw(week, "standardise/value")
+
+
+def share_with_nobody(week: Path) -> None:
+    share_draw(week, "standardise/hiden")
+
+
+def share_in_a_row(week: Path) -> None:
+    share_draw(week, "standardise/hidden")
+    edit(week / "instructor" / "cases.py", '"standardise/hidden": Case(', '"standardise/hidden": Case(draw_of="classify/hidden", inputs=')  # fmt: skip
+
+
 def no_tuple(week: Path) -> None:
     edit(week / "instructor" / "cases.py", "return (x,)", "return x")
 
@@ -318,6 +353,12 @@ def name_used_twice(week: Path) -> None:
     [
         (rename_case, "add cases for dropout/scale to instructor/cases.py"),
         (idle_case, "no graded cell uses dropout/old of instructor/cases.py"),
+        (
+            share_with_a_visible_one,
+            "cannot share the draw of 'standardise/value': name a check that has a draw of its own",
+        ),
+        (share_with_nobody, "'standardise/constant-hidden' cannot share the draw of 'standardise/hiden'"),
+        (share_in_a_row, "cannot share the draw of 'standardise/hidden'"),
         (no_tuple, "must be a tuple, is a comma missing?"),
         (bad_input, "a builtin_function_or_method cannot be stored"),
         (failing_solution, "a correct solution fails in 'standardise_value': IndexError"),

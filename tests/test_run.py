@@ -1,5 +1,7 @@
 """`lsdl run`: statuses, limits, reports, claims and stored outputs, on weeks that run in seconds."""
 
+import base64
+import io
 import json
 import os
 import time
@@ -7,15 +9,25 @@ from io import StringIO
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import psutil
 import pytest
 import small_week
 from nbformat.v4 import new_output
+from PIL import Image
 from rich.console import Console
 from small_week import code
 
 from lsdl.author import notebooks
-from lsdl.author.notebooks import Run, any_failed, run_digest, run_notebooks, store_outputs, write_report
+from lsdl.author.notebooks import (
+    Run,
+    any_failed,
+    run_digest,
+    run_notebooks,
+    smaller_png,
+    store_outputs,
+    write_report,
+)
 from lsdl.author.times import read_times
 from lsdl.claims import read_claims
 
@@ -160,6 +172,33 @@ def test_stored_counts_leave_out_the_injected_cell(tmp_path: Path) -> None:
     assert store_outputs(week / "seminar.ipynb", node, executed_copy(node, result)) == []
     last = committed_seminar(week).cells[-1]
     assert last.execution_count == 4 and last.outputs[0].execution_count == 4
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_figure_is_stored_with_256_colours(tmp_path: Path) -> None:
+    week = small_week.write_week(tmp_path, small_week.seminar())
+    generator = np.random.default_rng(0)
+    areas = generator.integers(248, size=(8, 8, 4)).repeat(16, axis=0).repeat(16, axis=1)
+    pixels = (areas + generator.integers(8, size=areas.shape)).astype(np.uint8)  # 64 colours with noise
+    pixels[..., 3] = 255
+    data = {"image/png": base64.b64encode(png(pixels)).decode(), "text/plain": "<Figure>"}
+    node = committed_seminar(week)
+    assert store_outputs(week / "seminar.ipynb", node, executed_copy(node, new_output("display_data", data))) == []
+    stored = base64.b64decode(committed_seminar(week).cells[-1].outputs[0].data["image/png"])
+    difference = np.asarray(Image.open(io.BytesIO(stored)).convert("RGBA")).astype(int) - pixels
+    assert len(stored) < len(png(pixels)) and abs(difference).max() <= 16
+    assert smaller_png(stored) == stored
+
+
+def test_a_transparent_figure_and_one_that_would_grow_stay() -> None:
+    noise = np.random.default_rng(0).integers(256, size=(64, 64, 4), dtype=np.uint8)
+    for data in (png(noise), png(noise[:2, :2, :3])):
+        assert smaller_png(data) == data
 
 
 def test_fingerprint_depends_on_what_a_run_reads_not_on_outputs(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ spin against each other). What a run leaves lies in `runs/<week>/`: the executed
 and, after success, the fingerprint that `--changed` compares.
 """
 
+import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -24,6 +26,7 @@ import nbformat
 import psutil
 from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
@@ -38,6 +41,7 @@ from lsdl.claims import compare_claims, read_claims
 
 TIMEOUT_BUDGETS = 5  # a notebook is stopped after this many budgets
 MAX_SEMINAR_BYTES = 2_000_000
+COLOURS = 256  # of a stored figure: one byte a pixel; curves and text look the same
 POLL_S = 0.25
 # As papermill's command line does it, but each stream becomes one text, without what a progress bar overwrote.
 PAPERMILL = """import sys
@@ -276,7 +280,8 @@ class _Runner:
 def store_outputs(path: Path, committed: NotebookNode, executed: NotebookNode) -> list[str]:
     """Write `committed` with the outputs of `executed` to `path`; return what forbids it (then nothing is written).
 
-    Cells are matched by id, so papermill's own cells and metadata stay outside; execution counts start at 1.
+    Cells are matched by id, so papermill's own cells and metadata stay outside; execution counts start at 1. Figures are
+    stored with 256 colours.
     """
     results = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
     problems = []
@@ -295,6 +300,9 @@ def store_outputs(path: Path, committed: NotebookNode, executed: NotebookNode) -
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = cell.execution_count
+            if "image/png" in output.get("data", {}):
+                picture = smaller_png(base64.b64decode(output.data["image/png"]))
+                output.data["image/png"] = base64.b64encode(picture).decode()
     text = nbformat.writes(committed)
     size = len(text.encode())
     if size > MAX_SEMINAR_BYTES:
@@ -302,6 +310,18 @@ def store_outputs(path: Path, committed: NotebookNode, executed: NotebookNode) -
     if not problems:
         path.write_text(text + "\n", encoding="utf-8")
     return problems
+
+
+def smaller_png(data: bytes) -> bytes:
+    """A PNG picture with at most 256 colours; as it came where that is no smaller, or where it is transparent."""
+    picture = Image.open(io.BytesIO(data))
+    if picture.mode == "P" or picture.convert("RGBA").getextrema()[3] != (255, 255):
+        return data
+    # Of Pillow's methods the one that leaves thin lines their colour; k-means then gives large areas theirs.
+    few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    few.save(file, "PNG", optimize=True)
+    return min(file.getvalue(), data, key=len)
 
 
 def run_digest(notebook: Path, scale: str) -> str:

@@ -108,7 +108,10 @@ def record(
     Raises:
         HomeworkError: cases and checks do not match, or a solution does not pass its own cell.
     """
-    entries = {name: _settled(entry, (stored or {}).get(name)) for name, entry in _drawn(homework, key).items()}
+    entries, stored = _drawn(homework, key), stored or {}
+    for name in entries:
+        for source in (name, homework.cases[name].draw_of):  # a shared draw is the other check's to the last digit
+            entries[name] = _settled(entries[name], stored.get(source))
     namespace = homework.namespace()
     hidden = key is not None
     for name, answer in _answers(homework, homework.unit_cells, namespace, entries, hidden, strict=True).items():
@@ -329,13 +332,18 @@ def _drawn(homework: Homework, key: bytes | None) -> dict[str, Entry]:
                 f"{homework.name}: {name!r} stands in a cell tagged `whole`, which recording does not run: "
                 "judge it by a bound or by predictions."
             )
-    with homework.at_home():
-        return {
-            name: _draw(
-                homework, name, homework.cases[name], _seed(homework.name, name, key if name in hidden else None)
+        owner = homework.cases[name].draw_of
+        if owner and (owner not in used or homework.cases[owner].draw_of or (owner in hidden) != (name in hidden)):
+            raise HomeworkError(
+                f"{homework.name}: {name!r} cannot share the draw of {owner!r}: name a check that has a draw of its own "
+                f"and is {'hidden' if name in hidden else 'visible'}, too."
             )
+    with homework.at_home():
+        seeds = {
+            name: _seed(homework.name, homework.cases[name].draw_of or name, key if name in hidden else None)
             for name in wanted
         }
+        return {name: _draw(homework, name, homework.cases[name], seed) for name, seed in seeds.items()}
 
 
 def _draw(homework: Homework, name: str, case: Case, seed: int) -> Entry:

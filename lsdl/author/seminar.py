@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Mapping
@@ -41,6 +43,22 @@ def about_run(started: tuple[float, float], packages: tuple[str, ...] = ("torch"
     versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
     wall, cpu = (round((now - begin) / 60, 1) for now, begin in zip(clocks(), started, strict=True))
     return more | {"minutes": wall, "cpu_minutes": cpu, "threads": 1, "versions": versions}
+
+
+def digests(log: Path, *files: Path) -> dict[str, str]:
+    """What a log says of its checkpoints under "sha256", so that a test finds weights that changed without it.
+
+    Args:
+        log: the log's own path.
+        files: the checkpoints, as they have been written.
+
+    Returns:
+        The SHA-256 of each file, by its path from the log's folder.
+    """
+    return {
+        Path(os.path.relpath(file, log.parent)).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
 
 
 def write_table(file: Path, part: str, rows: Any, about: Mapping[str, Any]) -> None:

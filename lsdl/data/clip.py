@@ -12,16 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
+import torch
+from safetensors.torch import load_file
 from torch import nn
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+WEIGHTS = "open_clip_model.safetensors"
 
 
 def load_small_clip(name: str = "clip") -> tuple[open_clip.CLIP, open_clip.SimpleTokenizer]:
-    """Load a committed small model through open_clip's own API.
+    """Load a committed small model.
 
     Args:
-        name: folder under lsdl/data/checkpoints: "clip", "supervised" or "simclr" (the last two: image tower only is trained).
+        name: folder under lsdl/data/checkpoints: "clip", "supervised" or "simclr". The last two have a trained image tower only:
+            their text tower is all zeros.
 
     Returns:
         The model in float32 and eval mode, and its tokenizer (texts -> (n, context_length) int64).
@@ -30,11 +34,19 @@ def load_small_clip(name: str = "clip") -> tuple[open_clip.CLIP, open_clip.Simpl
         FileNotFoundError: no checkpoint of that name.
     """
     folder = CHECKPOINTS / name
-    if not folder.is_dir():
-        known = ", ".join(sorted(p.name for p in CHECKPOINTS.iterdir() if p.is_dir()))
+    if not (folder / WEIGHTS).is_file():
+        known = ", ".join(sorted(p.parent.name for p in CHECKPOINTS.glob(f"*/{WEIGHTS}")))
         raise FileNotFoundError(f"There is no small checkpoint {name!r}; there are: {known}.")
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))  # open_clip logs every step at INFO
-    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # open_clip logs every step and warns that it loads no weights: we do
+    try:
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    finally:
+        logging.disable(before)
+    state = load_file(folder / WEIGHTS)
+    if all(key.startswith("visual.") for key in state):  # zeros are not worth their room in the file
+        state |= {k: torch.zeros_like(v) for k, v in model.state_dict().items() if not k.startswith("visual.")}
+    model.load_state_dict(state)
     return model.float().eval(), small_tokenizer()
 
 

@@ -210,13 +210,20 @@ def tied_points(g: Generator) -> tuple:
     )
 
 
-def predictions(part: str, count: int, at_least: float, reason: str, *, with_prompts: bool = False) -> Case:
+def predictions(
+    part: str, count: int, at_least: float, reason: str, *, with_prompts: bool = False, draw_of: str | None = None
+) -> Case:
     def inputs(g: Generator) -> tuple:
         pictures = test_pictures(part, count, g)[0]
         return (list(CLASS_NAMES.values()), list(TEMPLATES), pictures) if with_prompts else (pictures,)
 
     return Case(
-        inputs, kind="predictions", labels=lambda g: test_pictures(part, count, g)[1], at_least=at_least, reason=reason
+        inputs,
+        kind="predictions",
+        labels=lambda g: test_pictures(part, count, g)[1],
+        at_least=at_least,
+        reason=reason,
+        draw_of=draw_of,
     )
 
 
@@ -323,7 +330,7 @@ CASES = {
     "zero_shot/hidden": predictions("all", 600, 0.48, ZERO_SHOT, with_prompts=True),
     "finetune/validation": predictions("val", 102, 0.60, FINE_TUNED),
     "finetune/hidden": predictions("id", 343, 0.60, FINE_TUNED),
-    "lipsum/validation": predictions("val", 102, 0.63, LIPSUM),
+    "lipsum/validation": predictions("val", 102, 0.63, LIPSUM, draw_of="finetune/validation"),
     "lipsum/hidden": predictions("id", 343, 0.61, LIPSUM),
     "lipsum/score_change": score_change(),
     "lipsum/hidden_change": score_change(),

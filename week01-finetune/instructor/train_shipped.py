@@ -24,6 +24,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from lsdl.author.seminar import digests
+
 WEEK = Path(__file__).resolve().parents[1]
 LOG = WEEK / "instructor" / "shipped.json"
 RATES, GRID_SEEDS, SEEDS = (1e-4, 3e-4, 1e-3, 3e-3), range(3), range(5)
@@ -76,7 +78,12 @@ def main() -> None:
             log["zero-shot"] = measure(zero_shot)
             for method in methods:
                 log[method] = list(seeds(method, train, measure, settings["lr"]))
+            log["sha256"] = digests(LOG, *(shipped(method) for method in methods))
     LOG.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+
+
+def shipped(method: str) -> Path:
+    return WEEK / "assets" / f"{method}.safetensors"
 
 
 def grid(train: Train, validate: Callable[[torch.nn.Module], Row], methods: Sequence[str]) -> Iterator[Row]:
@@ -110,9 +117,8 @@ def seeds(method: str, train: Train, measure: Callable[[torch.nn.Module], Row], 
         print(method, row, flush=True)
         if seed == SEEDS[0]:
             half = {k: v.half() if v.is_floating_point() else v for k, v in classifier.state_dict().items()}
-            path = WEEK / "assets" / f"{method}.safetensors"
-            save_file(half, path)
-            path.chmod(0o644)  # safetensors writes files that only their owner may read
+            save_file(half, shipped(method))
+            shipped(method).chmod(0o644)  # safetensors writes files that only their owner may read
         yield row
 
 

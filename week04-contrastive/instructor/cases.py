@@ -236,10 +236,15 @@ def moved_pictures() -> Callable[[Generator], tuple[Tensor, Tensor]]:
     return draw
 
 
-def predictions(at_least: float, reason: str) -> Case:
+def predictions(at_least: float, reason: str, draw_of: str | None = None) -> Case:
     draw = moved_pictures()
     return Case(
-        lambda g: (draw(g)[0],), kind="predictions", labels=lambda g: draw(g)[1], at_least=at_least, reason=reason
+        lambda g: (draw(g)[0],),
+        kind="predictions",
+        labels=lambda g: draw(g)[1],
+        at_least=at_least,
+        reason=reason,
+        draw_of=draw_of,
     )
 
 
@@ -273,7 +278,7 @@ CASES = {
     "nt_xent/hidden_half": exact_type(half_projections),
     "simclr_loss/value": tiny(encoder_steps),
     "simclr_loss/hidden": tiny(encoder_steps),
-    "simclr/visible": predictions(0.165, SIMCLR),
+    "simclr/visible": predictions(0.165, SIMCLR, draw_of="baseline/visible"),
     "simclr/hidden": predictions(0.165, SIMCLR),
     "byol_loss/value": value(four, FEW),
     "byol_loss/hidden": value(four, FEW),
@@ -296,7 +301,7 @@ CASES = {
     "linear_probe/hidden": tiny(probe_steps),
     "fit_head/value": value(head_problem, CONVEX, 0.0, 2e-3),
     "fit_head/hidden": value(head_problem, CONVEX, 0.0, 2e-3),
-    "probe/visible": predictions(0.34, PROBE),
+    "probe/visible": predictions(0.34, PROBE, draw_of="baseline/visible"),
     "probe/hidden": predictions(0.34, PROBE),
     "build_finetuner/value": value(to_finetune, FEW),
     "parameter_groups/value": value(to_group, EXACT),
@@ -304,7 +309,7 @@ CASES = {
     "finetune_step/gradients": tiny(finetune_steps),
     "finetune_step/parameters": tiny(finetune_steps),
     "finetune_step/hidden": tiny(finetune_steps),
-    "finetune/visible": predictions(0.45, FINETUNED),
+    "finetune/visible": predictions(0.45, FINETUNED, draw_of="baseline/visible"),
     "finetune/hidden": predictions(0.45, FINETUNED),
     "class_map/value": Case(two_orders, reason=EXACT),
     "class_map/hidden": Case(two_orders, reason=EXACT),

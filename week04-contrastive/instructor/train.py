@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from lsdl.author.homework import Homework
-from lsdl.author.seminar import about_run, clocks, rounded, seminar_names, write_table
+from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
 from lsdl.data.emoji import load_emoji
 from lsdl.memory import peak_bytes
 
@@ -80,8 +80,9 @@ def pretrain(method: str, seed: int, steps: int | None, transductive: bool = Fal
     file.parent.mkdir(parents=True, exist_ok=True)
     helpers.save_backbone(learner.backbone, file)
     notes = {"notes": learner.notes} if hasattr(learner, "notes") else {}
-    text = json.dumps(rounded(about_run(started, method=method, steps=steps, **settings) | notes | {"log": log}))
-    file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    entry = about_run(started, method=method, steps=steps, **settings) | notes | {"log": log}
+    entry["sha256"] = digests(file.with_suffix(".json"), file)
+    file.with_suffix(".json").write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
 
 
 def finetune() -> None:
@@ -89,17 +90,19 @@ def finetune() -> None:
     import helpers
 
     homework, task, log = Homework(WEEK).namespace(), helpers.load_task("smoke"), {}
-    for method in ("byol", "moco"):
+    file_of = {method: ASSETS / "finetuned" / f"{method}.safetensors" for method in ("byol", "moco")}
+    for method, file in file_of.items():
         started = clocks()
         model, losses = homework["train_finetuned"](helpers.load_backbone(method), task.train, len(task.names), seed=0)
-        file = ASSETS / "finetuned" / f"{method}.safetensors"
         file.parent.mkdir(exist_ok=True)
         helpers.save_backbone(model, file)
         scores = homework["accuracies"](helpers.load_finetuned(method), helpers.with_moved(task.tests))
         about = about_run(started, seed=0, **homework["FINETUNE"])
         log[method] = about | {"loss": [losses[0], losses[-1]], "accuracies": scores}
         print(method, log[method], flush=True)
-    (ASSETS / "finetuned" / "log.json").write_text(json.dumps(rounded(log), indent=1) + "\n", encoding="utf-8")
+    path = ASSETS / "finetuned" / "log.json"
+    log["sha256"] = digests(path, *file_of.values())
+    path.write_text(json.dumps(rounded(log), indent=1) + "\n", encoding="utf-8")
 
 
 def sources(names: dict[str, Any]) -> dict[str, list[Any]]:

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lsdl.author.seminar import about_run, clocks, rounded, seminar_names, write_table
+from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS = WEEK / "assets"
@@ -136,6 +136,7 @@ def train_llama(seed: int, steps: int, folder: Path) -> None:
     settings = {"seed": seed, "steps": steps, "length": LENGTH, "autocast": "bfloat16", **RECIPE}
     entry = about_run(started, PACKAGES, **settings, parameters=sum(p.numel() for p in model.parameters()))
     entry |= {"tokens": {part: len(ids) for part, ids in parts.items()}, "loss": found, "log": log}
+    entry["sha256"] = digests(folder / "train.json", folder / "model.safetensors")
     (folder / "train.json").write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
 
 

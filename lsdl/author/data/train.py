@@ -23,9 +23,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import trange
 
+from lsdl.author.seminar import digests
 from lsdl.data.augment import random_affine, random_colour, random_resized_crop
 from lsdl.data.captions import KIND_RATE, draw_caption
-from lsdl.data.clip import CHECKPOINTS, small_tokenizer
+from lsdl.data.clip import CHECKPOINTS, WEIGHTS, small_tokenizer
 from lsdl.data.emoji import IMAGE_MEAN, IMAGE_STD, Emoji, load_emoji, normalise
 
 MODEL_CFG = {
@@ -178,11 +179,12 @@ def save(model: nn.Module, out: Path, log: dict) -> None:
     preprocess = {"mean": IMAGE_MEAN, "std": IMAGE_STD, "interpolation": "bicubic", "resize_mode": "squash"}
     config = {"model_cfg": MODEL_CFG, "preprocess_cfg": preprocess}
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (out / "log.json").write_text(json.dumps(log, indent=1) + "\n")
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
-    if not log["method"].startswith("clip"):  # the text tower was never trained; zeros take no room once packed
-        half = {k: v if k.startswith("visual.") else torch.zeros_like(v) for k, v in half.items()}
-    save_file(half, out / "open_clip_model.safetensors", metadata={"format": "pt"})
+    if not log["method"].startswith("clip"):  # the text tower was never trained: load_small_clip makes it zeros
+        half = {k: v for k, v in half.items() if k.startswith("visual.")}
+    save_file(half, out / WEIGHTS, metadata={"format": "pt"})
+    log |= {"sha256": digests(out / "log.json", out / WEIGHTS)}
+    (out / "log.json").write_text(json.dumps(log, indent=1) + "\n")
 
 
 def main() -> None:
