@@ -118,12 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threads = max(1, (os.cpu_count() or 1) // args.jobs)
             for outcome in pool.map(lambda path: executed(path, args.device, threads, clock), notebooks):
                 outcomes.append(outcome)
-        write(out, args.device, clock, rows, outcomes)
-    failed = [row.error for found in rows.values() for row in found if row.error] + [
-        x.error for x in outcomes if x.error
-    ]
+                write(out, args.device, clock, rows, outcomes)
+    errors = [row.error for found in rows.values() for row in found] + [x.error for x in outcomes]
+    failed = sum(map(bool, errors))
     clock.say(
-        f"steps {steps_took:.0f} s, notebooks {clock.elapsed - steps_took:.0f} s; {len(failed) or 'nothing'} failed"
+        f"steps {steps_took:.0f} s, notebooks {clock.elapsed - steps_took:.0f} s; {failed} of {len(errors)} failed"
     )
     return 1 if failed else 0
 

@@ -115,23 +115,29 @@ def run_notebook(notebook: Path, folder: Path, device: str, timeout: float | Non
     Raises:
         FullScaleError: a cell failed, or the time is over.
     """
+    deadline = None if timeout is None else time.monotonic() + timeout
     week = folder / notebook.parent.name
     shutil.copytree(notebook.parent, week, ignore=shutil.ignore_patterns("__pycache__", "runs"))
     if notebook.stem == "homework":
         shutil.copytree(ROOT / "gradebook", folder / "gradebook", ignore=shutil.ignore_patterns("*.db", "references"))
         # references are made on the CPU
-        _child(["references", week], timeout, OMP_NUM_THREADS=str(threads), CUDA_VISIBLE_DEVICES="")
-    _child(["cells", week / notebook.name, "--device", device], timeout, OMP_NUM_THREADS=str(threads))
+        _child(["references", week], deadline, OMP_NUM_THREADS=str(threads), CUDA_VISIBLE_DEVICES="")
+    _child(["cells", week / notebook.name, "--device", device], deadline, OMP_NUM_THREADS=str(threads))
 
 
-def _child(arguments: list[str | Path], timeout: float | None, **environment: str) -> None:
+def _child(arguments: list[str | Path], deadline: float | None, **environment: str) -> None:
+    """Wait for a process of this module, until `deadline` on the monotonic clock.
+
+    Raises:
+        FullScaleError: it failed, or the time is over.
+    """
     process = start(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **environment)
     try:
-        output, _ = process.communicate(timeout=timeout)
+        output, _ = process.communicate(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
         output, _ = process.communicate()
-        raise FullScaleError(f"{output[-2000:]}\nstopped after {timeout:.0f} s") from None
+        raise FullScaleError(f"{output[-2000:]}\nstopped, the time was over") from None
     if process.returncode:
         raise FullScaleError(output[-4000:].strip() or f"exit code {process.returncode}")
 
