@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test fast lint bench lab constraints clean
+.PHONY: help install run test fast lint bench gpu lab constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: $(STAMP)  ## ruff, and the rules every week keeps
 
 bench: $(STAMP)  ## own implementations timed beside the libraries': ratios, week by week
 	$(BIN)/python benchmarks/weeks.py
+
+gpu: $(STAMP)  ## full scale on a GPU: memory and time of a step of every week, into docs/full-scale.md; all notebooks on stand-ins
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/gpu.py
 
 lab: $(STAMP)  ## open JupyterLab
 	$(BIN)/jupyter lab

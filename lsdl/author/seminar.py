@@ -13,22 +13,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nbformat
+from lsdl.cells import source_of, tags
 
 
-def seminar_names(week: Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Execute the cells tagged `define` of a week's seminar (scale "smoke", CPU) and return the names that they make.
+def seminar_names(
+    week: Path, settings: Mapping[str, Any] | None = None, *, scale: str = "smoke", device: str = "cpu"
+) -> dict[str, Any]:
+    """Execute the cells tagged `define` of a week's seminar and return the names that they make.
 
     The cells import the week's `helpers`, so its folder has to stand in `sys.path`.
 
     Args:
         settings: entries that replace some of the notebook's SETTINGS as soon as it has any, e.g. trainings of two steps.
+        scale, device: SCALE and DEVICE of the notebook's parameters.
     """
-    names: dict[str, Any] = {"SCALE": "smoke", "SEED": 0, "DEVICE": "cpu", "RETRAIN": False, "__name__": "seminar"}
-    for cell in nbformat.read(week / "seminar.ipynb", nbformat.NO_CONVERT).cells:
-        if "define" in cell.metadata.get("tags", []):
+    names: dict[str, Any] = {"SCALE": scale, "SEED": 0, "DEVICE": device, "RETRAIN": False, "__name__": "seminar"}
+    for cell in json.loads((week / "seminar.ipynb").read_text(encoding="utf-8"))["cells"]:
+        if "define" in tags(cell):
             # a notebook has no `from __future__ import annotations` unless it says so
-            exec(compile(cell.source, f"seminar.ipynb, cell {cell.id}", "exec", dont_inherit=True), names)
+            code = compile(source_of(cell), f"seminar.ipynb, cell {cell['id']}", "exec", dont_inherit=True)
+            exec(code, names)
             names.get("SETTINGS", {}).update(settings or {})
     return names
 

@@ -1,9 +1,14 @@
-"""What stands in for DomainNet, ViT-B/16 and timm's models when a test runs this week at SCALE="full"."""
+"""What stands in for DomainNet, ViT-B/16 and timm's models when this week runs at SCALE="full" without them, and what a step costs."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -11,8 +16,19 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import TensorDataset
 
+from lsdl.author.full_scale import Measured, measure
+from lsdl.author.homework import Homework
 from lsdl.data.domainnet import DOMAINS
+
+WEEK = Path(__file__).resolve().parents[1]
+CLASSES = 345
+TRAINING_PICTURES = 108_815  # nine of ten of DomainNet's list real_train.txt
+# Trainings of the seminar in epochs: three seeds of FT (3 rates, 10 epochs), LP-FT (3, 5) and FT from the zero-shot head (3, 10);
+# two other towers, three seeds (2 rates, 10 epochs); from scratch 32 epochs on all, half and a quarter of the pictures.
+SEMINAR_EPOCHS = 3 * (30 + 15 + 30) + 2 * 3 * 20 + 32 + 16 + 8
 
 
 def stand_in(folder: Path) -> dict[str, str]:
@@ -71,3 +87,61 @@ def tiny_timm(folder: Path) -> None:
         "pretrained_cfg": pretrained,
     }
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
+    """The homework's trainings of ViT-B/16 (random weights) in the week's own loop, augmentation on the CPU included, on random pictures."""
+    import helpers
+
+    names = Homework(WEEK).namespace()
+    full = names["SCALES"]["full"]
+    size, classes = (4, 3) if tiny else (full["batch_size"], CLASSES)
+    clip, model = (helpers.load_clip("full", device), "stand-in") if tiny else (random_vit_b16(device), "ViT-B/16")
+    class_names = [f"class {k}" for k in range(classes)]
+    row = partial(Measured, model=model, batch=f"{size} pictures, 224 px")
+    batches = 2
+    pictures = TensorDataset(torch.rand(batches * size, 3, 224, 224), torch.arange(batches * size) % classes)
+    settings = dict(lr=full["lr"], epochs=1, batch_size=size)
+    per_epoch = math.ceil(TRAINING_PICTURES / size)
+
+    def head() -> Tensor:
+        return names["zero_shot_head"](clip, class_names, helpers.TEMPLATES)
+
+    texts = f"{classes * len(helpers.TEMPLATES)} texts"
+    yield measure(row("zero-shot head", batch=texts), lambda: head, device)
+    rows, lipsum = head(), {key: full[key] for key in ("text_count", "text_length", "lipsum_weight")}
+    trainings: dict[str, Callable[[], Any]] = {
+        "fine-tuning, homework": lambda: names["finetune"](clip, rows, pictures, **settings),
+        "Lipsum-FT, homework": lambda: names["lipsum_finetune"](clip, rows, pictures, **settings, **lipsum),
+    }
+    for what, call in trainings.items():
+        found = measure(row(what, steps=full["epochs"] * per_epoch), lambda c=call: c, device, per_call=batches)
+        yield found
+        if what.startswith("fine-tuning"):
+            yield replace(found, what="fine-tuning, all of the seminar", steps=SEMINAR_EPOCHS * per_epoch)
+
+    def record_features() -> Callable[[], Any]:
+        frozen = names["build_classifier"](clip, rows).requires_grad_(False)
+
+        def step(images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+            optimizer.step()  # changes nothing: there are no gradients
+            return frozen.tower(images)
+
+        return lambda: helpers.train(step, frozen, pictures, seed=0, **settings | {"lr": 0.0})
+
+    probe = row("features for linear probes, per seed of the seminar", steps=full["epochs"] * per_epoch)
+    yield measure(probe, record_features, device, per_call=batches)
+    alone = row("of each of these: augmentation on the CPU", steps=full["epochs"] * per_epoch)
+    yield replace(measure(alone, lambda: partial(helpers.augment, pictures.tensors[0][:size]), device), peak_bytes=None)
+
+
+def random_vit_b16(device: torch.device) -> Any:
+    """The week's Clip with open_clip's ViT-B/16, random weights."""
+    import helpers
+
+    name = "ViT-B-16-quickgelu"
+    model = open_clip.create_model(name, pretrained=None).to(device).eval()
+    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    return helpers.Clip(
+        model, helpers.ImageTower(model.visual, mean, std).to(device).eval(), open_clip.get_tokenizer(name)
+    )

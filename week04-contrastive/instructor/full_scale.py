@@ -1,10 +1,20 @@
-"""What stands in for STL-10 and CIFAR-10 when a test runs this week at SCALE="full"."""
+"""What stands in for STL-10 and CIFAR-10 when this week runs at SCALE="full" without them, and what a step costs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from lsdl.author.full_scale import Measured, measure
+from lsdl.author.homework import Homework
+from lsdl.author.seminar import seminar_names
+
+WEEK = Path(__file__).resolve().parents[1]
+PICTURES = 100_000  # STL-10's without labels
 
 
 def stand_in(folder: Path) -> dict[str, str]:
@@ -26,3 +36,51 @@ def stand_in(folder: Path) -> dict[str, str]:
     records = np.concatenate([np.arange(20)[:, None] % 10, rng.integers(0, 256, (20, 3072))], 1)
     write("cifar-10-batches-bin/test_batch.bin", records)
     return {"STL10": str(folder / "stl10"), "SEEDS": "1"}
+
+
+def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
+    """The learners of homework and seminar in the week's `pretrain`, views included, on pictures of random pixels."""
+    import helpers
+
+    homework, seminar = Homework(WEEK).namespace(), seminar_names(WEEK, scale="full", device=str(device))
+    full, settings, epochs = homework["SCALES"]["full"], seminar["SETTINGS"], seminar["SETTINGS"]["epochs"]
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (8 if tiny else 4096, 3, 96, 96), dtype=torch.uint8, generator=generator)
+    learners: dict[str, tuple[Callable[[], helpers.Learner], int, int]] = {
+        f"{name}, homework": (partial(homework["LEARNERS"][key], full, "full"), full["batch_size"], full["epochs"])
+        for key, name in (("simclr", "SimCLR"), ("byol", "BYOL"), ("moco", "MoCo v2"))
+    }
+    names = {"InBatch": "in-batch InfoNCE", "MoCo": "MoCo v1"} | {x: x for x in ("SimSiam", "SwAV", "DeepCluster")}
+    for key, name in names.items():
+        learners[f"{name}, seminar"] = seminar[key], settings["batch_size"], epochs
+    for what, (make, size, passes) in learners.items():
+        size = min(size, len(images))
+        row = Measured(what, "ResNet-18", f"{size} pictures, 96 px", steps=passes * PICTURES // size)
+        calls = len(images) // size
+        call = partial(pretraining, make, images, calls, size, device)
+        yield measure(row, call, device, per_call=calls, repeat=1 if tiny else 3)
+
+    learner = seminar["DeepCluster"]().to(device)
+    share = len(images) / PICTURES
+    row = Measured(
+        "DeepCluster, its clustering", "ResNet-18", f"{len(images)} pictures, 96 px", steps=round(epochs / share)
+    )
+
+    def cluster() -> None:
+        learner.epoch = 0  # as in the first epoch
+        learner.before_epoch(images, generator)
+
+    yield measure(row, lambda: cluster, device, repeat=1)
+
+
+def pretraining(
+    make: Callable[[], torch.nn.Module], images: torch.Tensor, steps: int, size: int, device: torch.device
+) -> Callable[[], object]:
+    """A call that takes some steps of `pretrain` with a new learner; DeepCluster's clustering, once per epoch, is left out."""
+    import helpers
+
+    learner = make()
+    if hasattr(learner, "recluster"):
+        learner.before_epoch(images, torch.Generator().manual_seed(0))
+        learner.recluster = 10**9
+    return partial(helpers.pretrain, learner, images, steps, batch_size=size, device=device)
