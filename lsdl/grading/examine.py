@@ -10,7 +10,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from lsdl.author.course import CourseError, course_root, find_weeks, load_course
+from lsdl.author.course import CourseError, CoursePaths, course_root, find_weeks, load_course
 from lsdl.doctor import Diagnosis, examine, likeness, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes
@@ -44,7 +44,7 @@ def examine_machine(root: Path | None = None) -> list[Diagnosis]:
     else:
         found.append(Diagnosis("ok", f"threads: OMP_NUM_THREADS={threads or 'unset'} on {os.cpu_count()} cores"))
     found += _sandbox()
-    if not (root / "gradebook" / "nbgrader_config.py").is_file():
+    if not CoursePaths(root).config.is_file():
         line = "gradebook/nbgrader_config.py is missing: restore it from the repository."
         found.append(Diagnosis("problem", line))
     return found

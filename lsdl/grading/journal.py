@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import lsdl
+from lsdl.files import write_whole
 from lsdl.grading.autograder import Result
 from lsdl.grading.verdict import Verdict
 
@@ -68,13 +69,12 @@ class Unread:
     """Who handed in a newer attempt that could not be read, while the gradebook keeps the marks of an older one.
 
     Args:
-        gradebook: the folder of that name.
-        week: the week's name; the file is journal/WEEK.unread.json.
+        path: its file, gradebook/journal/WEEK.unread.json; made when there is somebody.
     """
 
-    def __init__(self, gradebook: Path, week: str) -> None:
-        self._path = gradebook / "journal" / f"{week}.unread.json"
-        self.students: dict[str, str] = json.loads(self._path.read_text("utf-8")) if self._path.is_file() else {}
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.students: dict[str, str] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
     def set(self, student: str, why: str | None) -> None:
         """Note why a student's newest attempt cannot be read, or with None that it was graded.
@@ -87,10 +87,7 @@ class Unread:
         self.students = {name: text for name, text in self.students.items() if name != student}
         if why is not None:
             self.students[student] = why
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}.new")
-        scratch.write_text(json.dumps(self.students, indent=1), encoding="utf-8")
-        os.replace(scratch, self._path)
+        write_whole(self.path, json.dumps(self.students, indent=1))
 
 
 def digest_of_week(week: Path, release: Path, gradebook: Path) -> str:

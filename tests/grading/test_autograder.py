@@ -17,6 +17,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from safetensors.torch import save
 
+from lsdl.author.course import WeekPaths
 from lsdl.author.references import prepare_hidden_references
 from lsdl.cells import grade_id
 from lsdl.checks import Entry, ReferenceStore, _send
@@ -96,7 +97,7 @@ def stock_marks(week: Path, notebooks: dict[str, Notebook]) -> dict[str, dict[st
 
 
 def our_marks(week: Path, notebooks: dict[str, Notebook]) -> dict[str, dict[str, float | None]]:
-    recorder = GradebookWriter(week.parent, week.name)
+    recorder = GradebookWriter(WeekPaths.at(week))
     for result in Workers(2).run(Job(week, student, notebook) for student, notebook in notebooks.items()):
         recorder.record(result)
         assert marks(recorder.api, week.name, result.student) == result.verdict.points
@@ -211,7 +212,7 @@ def test_an_unsafe_machine_is_refused(demo: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_recording_twice_keeps_what_a_person_gave(demo: Path) -> None:
     result = run_job(Job(demo, "ada", solved(demo)))
-    recorder = GradebookWriter(demo.parent, demo.name)
+    recorder = GradebookWriter(WeekPaths.at(demo))
     recorder.record(result)
     with recorder.api.gradebook as book:
         grade = book.find_grade("dropout_words", "homework", demo.name, "ada")
@@ -224,7 +225,7 @@ def test_recording_twice_keeps_what_a_person_gave(demo: Path) -> None:
 
 
 def test_a_notebook_that_did_not_run_earns_nothing(demo: Path) -> None:
-    recorder = GradebookWriter(demo.parent, demo.name)
+    recorder = GradebookWriter(WeekPaths.at(demo))
     recorder.record(Result("nil", solved(demo), Verdict(failure="The machine caught fire.")))
     assert {v for k, v in marks(recorder.api, demo.name, "nil").items() if k != "dropout_words"} == {0}
 
