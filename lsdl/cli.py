@@ -190,7 +190,7 @@ def grade(
     from lsdl.grading.grade import describe_sandbox
     from lsdl.grading.grade import grade as grade_week
     from lsdl.grading.html_report import html_page
-    from lsdl.grading.report import live_progress, score_table
+    from lsdl.grading.terminal_report import live_progress, score_table
 
     folder = find_week(week)
     console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)

@@ -75,11 +75,10 @@ def run_job(job: Job, *, unsafe: bool = False) -> Result:
     Never raises because of what a student wrote, and touches only its own scratch folder.
 
     Raises:
-        JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
+        JailError: this is not Linux, or a machine that cannot enforce the whole sandbox, and `unsafe` is not set.
         GradingError: the process that runs notebooks does not start, or the homework is not what it should be.
     """
-    if not unsafe:
-        jail.require_whole()
+    jail.require(unsafe=unsafe)
     start = time.monotonic()
     for _ in range(2):  # the warm process itself may have been killed, by the machine or its user
         answer = _zygote(job.week, unsafe).run(_request(job))
@@ -135,12 +134,11 @@ class Workers:
     """Runs submissions on this machine, `jobs` at once, in copies of one warm process that lives as long as this one.
 
     Raises:
-        JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
+        JailError: this is not Linux, or a machine that cannot enforce the whole sandbox, and `unsafe` is not set.
     """
 
     def __init__(self, jobs: int, *, unsafe: bool = False) -> None:
-        if not unsafe:
-            jail.require_whole()
+        jail.require(unsafe=unsafe)
         self.jobs, self.unsafe = max(jobs, 1), unsafe
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:

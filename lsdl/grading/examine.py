@@ -14,7 +14,7 @@ from lsdl.author.course import CourseError, CoursePaths, course_root, find_weeks
 from lsdl.doctor import Diagnosis, examine, likeness, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes
-from lsdl.grading.jail import capabilities, missing
+from lsdl.grading.jail import USE_LINUX, capabilities, missing
 from lsdl.grading.release import release
 from lsdl.intake import BadNotebook, parse
 
@@ -89,6 +89,7 @@ def _sandbox() -> list[Diagnosis]:
         shown = value if isinstance(value, str) else "yes" if value else "not here"
         found.append(Diagnosis("ok" if value else "note", f"sandbox, {name}: {shown}"))
     mend = "Grade on another machine, or with --unsafe only a class that you trust."
+    mend = mend if sys.platform == "linux" else USE_LINUX
     return found + [Diagnosis("problem", f"sandbox: {sentence} {mend}") for sentence in missing()]
 
 

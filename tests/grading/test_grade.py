@@ -24,7 +24,7 @@ from lsdl.grading.html_report import distribution, html_page
 from lsdl.grading.journal import Journal
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
-from lsdl.grading.report import score_table
+from lsdl.grading.terminal_report import score_table
 
 UNSAFE = bool(jail.missing())  # where the sandbox cannot be whole, the rest can still be tested
 
