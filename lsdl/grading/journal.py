@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lsdl
-from lsdl.author.course import WEEK_FILE, WeekPaths
+from lsdl.author.course import WEEK_FILE, CourseError, WeekPaths, week_facts
 from lsdl.files import write_whole
 from lsdl.grading.autograder import Result
 from lsdl.grading.verdict import Verdict
@@ -105,7 +104,7 @@ def digest_of_week(week: WeekPaths) -> str:
     own = [week.homework, *folder.glob("*.py"), *(folder / "assets").rglob("*")]
     own += [folder / "instructor" / name for name in ("cases.py", "mistakes.py")]
     settings = [week.release / "homework.ipynb", week.hidden_references, week.config]
-    state = hashlib.sha256(lsdl.__version__.encode() + _facts(folder / WEEK_FILE))
+    state = hashlib.sha256(lsdl.__version__.encode() + _facts(folder))
     for place, paths in ((lsdl_itself, code), (folder, own), (week.gradebook, settings)):
         for path in sorted(paths):
             if path.is_file() and not SKIPPED_FOLDERS & set(path.relative_to(place).parts):
@@ -119,12 +118,9 @@ def key_of(week_digest: str, student: str, data: bytes) -> str:
     return hashlib.sha256(f"{week_digest} {student}\n".encode() + data).hexdigest()
 
 
-def _facts(path: Path) -> bytes:
-    """The entries of a week.toml but its budget, which bounds the author's own runs only."""
+def _facts(folder: Path) -> bytes:
+    """What a week.toml says but for the budget, which bounds the author's own runs only."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return b""
-    except tomllib.TOMLDecodeError:  # `lsdl lint` says so
-        return path.read_bytes()
-    return json.dumps({key: table[key] for key in sorted(table) if key != "budget"}, default=str).encode()
+        return week_facts(folder).model_dump_json(exclude={"budget"}).encode()
+    except CourseError:  # `lsdl lint` says what is wrong; grading does without
+        return (folder / WEEK_FILE).read_bytes()
