@@ -65,7 +65,6 @@ def run(
         bool, typer.Option("--update", help="Store the outputs in the committed seminars, and the seconds.")
     ] = False,
     json: Json = None,
-    report: Annotated[Path | None, typer.Option(help="Write report.html and report.json here.", metavar="DIR")] = None,
 ) -> None:
     """Rerun notebooks headlessly; exit code 1 if one fails, takes over twice its budget or a claim's outcome changes."""
     from lsdl.author.notebooks import any_failed, run_notebooks
@@ -78,7 +77,6 @@ def run(
         timeout=timeout,
         update=update,
         json_file=json,
-        report=report,
         console=console,
     )
     raise typer.Exit(1 if any_failed(results) else 0)
@@ -187,11 +185,12 @@ def grade(
     ] = None,
 ) -> None:
     """Autograde every submission of a week and explain the points; a bad submission is a row with a reason."""
-    from lsdl.author.course import course_root, find_week
-    from lsdl.grading.grade import describe_sandbox, write_whole
+    from lsdl.author.course import WeekPaths, find_week
+    from lsdl.files import write_whole
+    from lsdl.grading.grade import describe_sandbox
     from lsdl.grading.grade import grade as grade_week
     from lsdl.grading.html_report import html_page
-    from lsdl.grading.report import live_progress, score_table
+    from lsdl.grading.terminal_report import live_progress, score_table
 
     folder = find_week(week)
     console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
@@ -208,7 +207,7 @@ def grade(
             progress=progress,
         )
     score_table(report, console)
-    page = html or course_root(folder) / "gradebook" / "reports" / f"{folder.name}.html"
+    page = html or WeekPaths.at(folder).report
     write_whole(page, html_page(report))
     if json:
         report.write_json(json)

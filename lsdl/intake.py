@@ -1,4 +1,4 @@
-"""A notebook that is handed in: read as data, said what is wrong with it, and mended where that is safe.
+"""A notebook file that is handed in: read as data, said what is wrong with it, and mended where that is safe.
 
 Mending means that the notebook's skeleton comes from the release: a cell that tests is the release's own, so a repair can
 change neither an answer nor a test. Students damage notebooks by splitting a cell in two (both halves keep its name),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.author.course import CourseError, course_root, find_week, find_weeks, load_course
+from lsdl.author.course import CourseError, WeekPaths, course_root, find_week, find_weeks, load_course
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = (REPOSITORY / "course.toml").read_text(encoding="utf-8")
@@ -76,3 +76,31 @@ def _both(root: Path) -> Path:
 def test_outside_the_repository(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match=r"No course.toml in .*: run lsdl inside the course's repository"):
         course_root(tmp_path)
+
+
+def test_where_a_week_is_and_what_is_the_class_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CourseError, match="No course.toml"):
+        WeekPaths.at(tmp_path)
+    (tmp_path / "course.toml").write_text(GOOD)
+    folder = tmp_path / "week01-finetune"
+    folder.mkdir()
+    week = WeekPaths.at(folder)
+    assert week == WeekPaths(tmp_path.resolve(), "week01-finetune") and week.folder == folder.resolve()
+    monkeypatch.chdir(folder)
+    assert WeekPaths.at(Path()) == week
+
+
+def test_checks_look_for_references_where_the_week_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels cannot ask WeekPaths, so lsdl.checks composes both paths itself."""
+    from lsdl import checks
+
+    for name in ("LSDL_HIDDEN_REFERENCES", "LSDL_WEEK", "LSDL_WEEK_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    week = WeekPaths(tmp_path.resolve(), "week01-finetune")
+    assert week.folder / checks.VISIBLE_FILE == week.visible_references
+    copy = week.autograded / "ada" / week.name
+    copy.mkdir(parents=True)
+    week.folder.mkdir()
+    for folder in (week.folder, copy):  # at home, and where stock nbgrader runs it
+        monkeypatch.chdir(folder)
+        assert checks._hidden_file() == week.hidden_references

@@ -76,7 +76,7 @@ def test_the_version_is_the_edition_and_the_citation() -> None:
 
 
 def test_importing_lsdl_is_light() -> None:
-    code = "import sys, lsdl; print([m for m in ('torch', 'numpy', 'IPython', 'nbformat') if m in sys.modules])"
+    code = "import sys, lsdl, lsdl.claims; print([m for m in ('torch', 'numpy', 'IPython', 'nbformat') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""`lsdl run`: statuses, limits, reports, claims and stored outputs, on weeks that run in seconds."""
+"""`lsdl run`: statuses, limits, claims and stored outputs, on weeks that run in seconds."""
 
 import base64
 import io
@@ -19,15 +19,7 @@ from rich.console import Console
 from small_week import code
 
 from lsdl.author import notebooks
-from lsdl.author.notebooks import (
-    Run,
-    any_failed,
-    run_digest,
-    run_notebooks,
-    smaller_png,
-    store_outputs,
-    write_report,
-)
+from lsdl.author.notebooks import Run, any_failed, run_digest, run_notebooks, smaller_png, store_outputs
 from lsdl.author.times import read_times
 from lsdl.claims import read_claims
 
@@ -63,7 +55,7 @@ def test_a_failure_and_a_good_notebook(tmp_path: Path) -> None:
         code("import os\nassert os.environ['OMP_NUM_THREADS'] == '1'\nfrom helpers import ANSWER")
     )
     week = small_week.write_week(tmp_path, seminar, homework)
-    results, text = run(week, scale="full", json_file=tmp_path / "o.json", report=tmp_path / "report")
+    results, text = run(week, scale="full", json_file=tmp_path / "o.json")
     good, bad = results
     assert (good.notebook, good.status, good.message) == ("week98-small/seminar.ipynb", "ok", "")
     assert (bad.status, bad.source) == ("failed", "invert(0)")
@@ -77,7 +69,6 @@ def test_a_failure_and_a_good_notebook(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "o.json").read_text())
     assert [set(row) for row in rows] == [{"notebook", "status", "seconds", "cpu_seconds", "peak_mb", "scale"}] * 2
     assert [row["status"] for row in rows] == ["ok", "failed"]
-    assert "ZeroDivisionError" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_a_run_stops_at_its_time_limit_with_its_kernel(tmp_path: Path) -> None:
@@ -220,15 +211,6 @@ def test_fingerprint_depends_on_what_a_run_reads_not_on_outputs(tmp_path: Path) 
     nbformat.write(node, path)
     seen.add(run_digest(path, "smoke"))
     assert len(seen) == 4
-
-
-def test_the_report_escapes_and_needs_nothing_else(tmp_path: Path) -> None:
-    evil = Run("w/<b>.ipynb", "failed", 200.0, 200.0, 5, "smoke", 150.0, "<script>1</script>", "a < b", "<img src=x>")
-    write_report([evil, Run("w/homework.ipynb", "ok", 2.0, 2.0, 5, "full")], tmp_path)
-    page = (tmp_path / "report.html").read_text()
-    assert "<script>" not in page and "<img" not in page and "&lt;script&gt;" in page
-    assert "http" not in page and 'class="n over"' in page
-    assert json.loads((tmp_path / "report.json").read_text())[0]["message"] == "<script>1</script>"
 
 
 def test_a_folder_without_notebooks_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,6 +118,118 @@ class Course(_Table):
         """The required cells of the week with this folder name (none if the course does not list it)."""
         entry = self.weeks.get(week)
         return entry.required_cells if entry else ()
+
+
+@dataclass(frozen=True)
+class CoursePaths:
+    """Where the course keeps what is the class's: in gradebook/, whose nbgrader_config.py names the same folders."""
+
+    root: Path
+
+    @property
+    def gradebook(self) -> Path:
+        """What only the instructor has; git ignores nearly all of it."""
+        return self.root / "gradebook"
+
+    @property
+    def config(self) -> Path:
+        """nbgrader's settings."""
+        return self.gradebook / "nbgrader_config.py"
+
+    @property
+    def database(self) -> Path:
+        """Where nbgrader keeps marks."""
+        return self.gradebook / "gradebook.db"
+
+    @property
+    def demo_key(self) -> Path:
+        """The public key of the hidden checks."""
+        return self.gradebook / "demo.key"
+
+    @property
+    def releases(self) -> Path:
+        """The student versions, a folder for each week."""
+        return self.gradebook / "release"
+
+    @property
+    def submitted(self) -> Path:
+        """What was handed in, unless `lsdl grade` is told another folder; never written."""
+        return self.gradebook / "submitted"
+
+    @property
+    def intake(self) -> Path:
+        """What nbgrader is given in its place: the executed notebooks."""
+        return self.gradebook / "intake"
+
+    @property
+    def autograded(self) -> Path:
+        """What nbgrader made of them."""
+        return self.gradebook / "autograded"
+
+
+@dataclass(frozen=True)
+class WeekPaths(CoursePaths):
+    """Where a week is, and where the class's part of it lies. Only paths: none of them need exist."""
+
+    name: str
+
+    @classmethod
+    def at(cls, folder: Path) -> WeekPaths:
+        """The paths of the week in `folder`, a folder of a course.
+
+        Raises:
+            CourseError: there is no course.toml in it or above it.
+        """
+        return cls(course_root(folder), folder.absolute().name)
+
+    @property
+    def folder(self) -> Path:
+        """What the author writes: notebooks, helpers.py, assets/, instructor/."""
+        return self.root / self.name
+
+    @property
+    def homework(self) -> Path:
+        """The solved homework."""
+        return self.folder / "homework.ipynb"
+
+    @property
+    def visible_references(self) -> Path:
+        """The references of the checks that students have."""
+        return self.folder / "assets" / "references.safetensors"
+
+    @property
+    def hidden_references(self) -> Path:
+        """Those of the hidden checks."""
+        return self.gradebook / "references" / f"{self.name}.safetensors"
+
+    @property
+    def key_note(self) -> Path:
+        """The path of the key that the hidden references were made with."""
+        return self.gradebook / "references" / f"{self.name}.key-file"
+
+    @property
+    def release(self) -> Path:
+        """The student version."""
+        return self.releases / self.name
+
+    @property
+    def journal(self) -> Path:
+        """What is graded (journal.py)."""
+        return self.gradebook / "journal" / f"{self.name}.jsonl"
+
+    @property
+    def unread(self) -> Path:
+        """Whose newest attempt could not be read (journal.py)."""
+        return self.gradebook / "journal" / f"{self.name}.unread.json"
+
+    @property
+    def report(self) -> Path:
+        """The page about the last run."""
+        return self.gradebook / "reports" / f"{self.name}.html"
+
+    def feedback(self, student: str) -> Path:
+        """The page that a student gets back."""
+        return self.gradebook / "feedback" / student / self.name / "homework.html"
 
 
 def course_root(start: Path | None = None) -> Path:

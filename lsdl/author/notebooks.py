@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,6 @@ from rich.table import Table
 from rich.text import Text
 
 import lsdl
-from lsdl import __version__
 from lsdl.author.course import Budget, load_course
 from lsdl.author.times import store_times
 from lsdl.claims import compare_claims, read_claims
@@ -87,7 +86,6 @@ def run_notebooks(
     timeout: float | None = None,
     update: bool = False,
     json_file: Path | None = None,
-    report: Path | None = None,
     runs: Path | None = None,
     console: Console | None = None,
 ) -> list[Run]:
@@ -106,7 +104,6 @@ def run_notebooks(
         update: write each executed seminar over the committed one, if it ran and printed nothing to stderr; at smoke scale
             also store the processor seconds of each good run in the week's README.md.
         json_file: where to write the list of {notebook, status, seconds, cpu_seconds, peak_mb, scale}.
-        report: folder for `report.html` and `report.json`.
         runs: folder for partial notebooks and logs; default `runs` beside the first week.
         console: where to print; default the terminal.
 
@@ -161,25 +158,12 @@ def run_notebooks(
         fields = ("notebook", "status", "seconds", "cpu_seconds", "peak_mb", "scale")
         rows = [{field: getattr(result, field) for field in fields} for result in results]
         json_file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    if report:
-        write_report(results, report)
     return results
 
 
 def any_failed(results: Sequence[Run]) -> bool:
     """Whether a caller should exit with 1."""
     return any(result.status in ("failed", "timeout") for result in results)
-
-
-def write_report(results: Sequence[Run], folder: Path) -> None:
-    """Write `report.html` (self-contained) and `report.json` (all fields of `Run`) into `folder`."""
-    from jinja2 import Environment
-
-    folder.mkdir(parents=True, exist_ok=True)
-    template = Environment(autoescape=True, trim_blocks=True).from_string(_REPORT)
-    (folder / "report.html").write_text(template.render(results=results, version=__version__), encoding="utf-8")
-    rows = [asdict(result) for result in results]
-    (folder / "report.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -463,31 +447,3 @@ def _print(results: Sequence[Run], runs: Path, console: Console) -> None:
     console.print(table)
     if any_failed(results):
         console.print(Text(f"Executed and partial notebooks with their logs are in {_short(runs)}."), soft_wrap=True)
-
-
-_REPORT = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Notebook runs</title><style>
-body { font: 15px/1.4 sans-serif; margin: 2em; max-width: 70em }
-table { border-collapse: collapse } th, td { border: 1px solid #bbb; padding: .3em .7em; text-align: left }
-td.n { text-align: right } .failed, .timeout { font-weight: bold; color: #a00 } .over { color: #850 }
-pre { background: #f4f4f4; padding: .7em; overflow-x: auto }
-</style></head><body>
-<h1>Notebook runs</h1>
-<p>lsdl {{ version }}; a run fails if it computes over twice its budget.</p>
-<table><tr><th>notebook<th>status<th>CPU s<th>budget<th>peak MB<th>scale</tr>
-{% for run in results %}
-<tr><td>{{ run.notebook }}<td class="{{ run.status }}">{{ run.status }}
-<td class="n{{ ' over' if run.budget_s and run.cpu_seconds > run.budget_s }}">{{ run.cpu_seconds }}
-<td class="n">{{ run.budget_s or "-" }}<td class="n">{{ run.peak_mb }}<td>{{ run.scale }}</tr>
-{% endfor %}
-</table>
-{% for run in results if run.message %}
-<h2>{{ run.notebook }}: {{ run.status }}</h2>
-{% if run.source %}<pre>{{ run.source }}</pre>{% endif %}
-
-{% if run.traceback %}<pre>{{ run.traceback }}</pre>{% endif %}
-
-<pre>{{ run.message }}</pre>
-{% endfor %}
-</body></html>
-"""

@@ -20,12 +20,11 @@ from filelock import FileLock
 from torch import Tensor
 
 import lsdl
-from lsdl.author.course import course_root
+from lsdl.author.course import WeekPaths
 from lsdl.author.homework import GradedCell, Homework, HomeworkError, Namespace
-from lsdl.checks import VISIBLE_FILE, Case, Entry, NoReference, ReferenceStore
+from lsdl.checks import Case, Entry, NoReference, ReferenceStore
 from lsdl.compare import Packed, compare, pack, unpack
 
-DEMO_KEY = "demo.key"
 CACHE = "LSDL_RECORD_CACHE"
 CACHED = 6  # recordings of a week that stay there
 
@@ -154,7 +153,8 @@ def write_references(week: Path, key: bytes | None = None, hidden_file: Path | N
         HomeworkError: cases and checks do not match, or a solution does not pass its own cell.
     """
     homework = Homework(week)
-    target, hidden_file = homework.week / VISIBLE_FILE, hidden_file or _hidden_file(homework)
+    paths = _paths(homework)
+    target, hidden_file = paths.visible_references, hidden_file or paths.hidden_references
     stored = _stored(target) | (_stored(hidden_file) if key is not None else {})
     entries = {name: _kept(stored.get(name), entry) for name, entry in recorded(homework, key, stored).items()}
     hidden = homework.hidden_names
@@ -176,19 +176,17 @@ def prepare_hidden_references(week: Path, key: Path | None = None) -> list[str]:
     Raises:
         HomeworkError: the key file is gone.
     """
-    gradebook = course_root(week) / "gradebook"
-    written = gradebook / "references" / f"{week.name}.safetensors"
-    note = _key_note(week)
-    used = key or (Path(note.read_text(encoding="utf-8")) if note.is_file() else gradebook / DEMO_KEY)
-    sources = [week / "homework.ipynb", week / "helpers.py", *(week / "instructor").glob("*.py")]
+    paths = WeekPaths.at(week)
+    written, note = paths.hidden_references, paths.key_note
+    used = key or (Path(note.read_text(encoding="utf-8")) if note.is_file() else paths.demo_key)
+    sources = [paths.homework, paths.folder / "helpers.py", *(paths.folder / "instructor").glob("*.py")]
     newest = max(path.stat().st_mtime for path in sources if path.is_file())
     if key is not None or not written.is_file() or written.stat().st_mtime < newest:
         if not used.is_file():
             raise HomeworkError(f"The key file {used} does not exist: give the instructor's key with --key FILE.")
-        written.parent.mkdir(parents=True, exist_ok=True)
         write_references(week, key=used.read_bytes())
         remember_key(week, used)
-    if used.name == DEMO_KEY:
+    if used.name == paths.demo_key.name:
         return ["The hidden checks use the public demo key: for a real class, make one and pass it with --key FILE."]
     return []
 
@@ -198,7 +196,7 @@ def remember_key(week: Path, key: Path) -> None:
 
     Only the file's path is written, into gradebook/, which git ignores.
     """
-    note = _key_note(week)
+    note = WeekPaths.at(week).key_note
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(str(key.resolve()), encoding="utf-8")
 
@@ -212,16 +210,17 @@ def check_references(week: Path, key: bytes | None = None, *, fingerprints: bool
         fingerprints: False: only what decides points.
     """
     homework = Homework(week)
-    stored = _stored(homework.week / VISIBLE_FILE) | (_stored(_hidden_file(homework)) if key is not None else {})
+    paths = _paths(homework)
+    stored = _stored(paths.visible_references) | (_stored(paths.hidden_references) if key is not None else {})
     if fingerprints:
         entries = recorded(homework, key, stored)
     else:
         entries = record(homework, key, stored, fingerprints=False)
         entries = {n: replace(e, mistakes=stored[n].mistakes) if n in stored else e for n, e in entries.items()}
     hidden = homework.hidden_names
-    lines = _drift(homework.week / VISIBLE_FILE, {n: e for n, e in entries.items() if n not in hidden})
+    lines = _drift(paths.visible_references, {n: e for n, e in entries.items() if n not in hidden})
     if key is not None:
-        lines += _drift(_hidden_file(homework), {name: entries[name] for name in hidden})
+        lines += _drift(paths.hidden_references, {name: entries[name] for name in hidden})
     return lines
 
 
@@ -381,12 +380,9 @@ def _seed(week: str, name: str, key: bytes | None) -> int:
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def _hidden_file(homework: Homework) -> Path:
-    return homework.week.parent / "gradebook" / "references" / f"{homework.name}.safetensors"
-
-
-def _key_note(week: Path) -> Path:
-    return course_root(week) / "gradebook" / "references" / f"{week.name}.key-file"
+def _paths(homework: Homework) -> WeekPaths:
+    """A homework may be recorded where there is no course, as a copy of it is before it runs."""
+    return WeekPaths(homework.week.parent, homework.name)
 
 
 def _answers(

@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lsdl.author.course import course_root
+from lsdl.author.course import WeekPaths
 from lsdl.grading import GradingError, jail
 from lsdl.grading.nbgrader_course import open_course, read_config, reason
 from lsdl.grading.verdict import Verdict
@@ -75,11 +75,10 @@ def run_job(job: Job, *, unsafe: bool = False) -> Result:
     Never raises because of what a student wrote, and touches only its own scratch folder.
 
     Raises:
-        JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
+        JailError: this is not Linux, or a machine that cannot enforce the whole sandbox, and `unsafe` is not set.
         GradingError: the process that runs notebooks does not start, or the homework is not what it should be.
     """
-    if not unsafe:
-        jail.require_whole()
+    jail.require(unsafe=unsafe)
     start = time.monotonic()
     for _ in range(2):  # the warm process itself may have been killed, by the machine or its user
         answer = _zygote(job.week, unsafe).run(_request(job))
@@ -114,12 +113,11 @@ def close_zygotes() -> None:
 
 def _request(job: Job) -> dict[str, Any]:
     """What `execute.Request` is made of."""
-    root = course_root(job.week)
-    config = root / "gradebook" / "nbgrader_config.py"
-    seconds = _cell_seconds(root, config.stat().st_mtime_ns)
+    paths = WeekPaths.at(job.week)
+    seconds = _cell_seconds(paths.root, paths.config.stat().st_mtime_ns)
     return {
-        "week": str(job.week),
-        "hidden": str(root / "gradebook" / "references" / f"{job.week.name}.safetensors"),
+        "week": str(paths.folder),
+        "hidden": str(paths.hidden_references),
         "notebook": job.notebook,
         "cell_seconds": seconds,
         "total_seconds": TOTAL_CELLS * seconds,
@@ -136,12 +134,11 @@ class Workers:
     """Runs submissions on this machine, `jobs` at once, in copies of one warm process that lives as long as this one.
 
     Raises:
-        JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
+        JailError: this is not Linux, or a machine that cannot enforce the whole sandbox, and `unsafe` is not set.
     """
 
     def __init__(self, jobs: int, *, unsafe: bool = False) -> None:
-        if not unsafe:
-            jail.require_whole()
+        jail.require(unsafe=unsafe)
         self.jobs, self.unsafe = max(jobs, 1), unsafe
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
@@ -164,26 +161,25 @@ class GradebookWriter:
     """The one writer of nbgrader's gradebook.
 
     Args:
-        root: the course's repository; gradebook/nbgrader_config.py says where things go.
-        week: the name of the week; its release must be in the gradebook.
+        week: where the week is; its release must be in the gradebook.
 
     Attributes:
         api: nbgrader's API, for whoever reads the gradebook.
     """
 
-    def __init__(self, root: Path, week: str) -> None:
+    def __init__(self, week: WeekPaths) -> None:
         from nbgrader.converters import Autograde
         from nbgrader.preprocessors import ClearOutput, Execute
 
-        self.root, self.week = root, week
-        # What is graded lies beside what was handed in: nothing under submitted/ is ever written.
-        self.intake = root / "gradebook" / "intake"
-        given = read_config(root).Autograde
+        self.week = week
+        given = read_config(week.root).Autograde
         steps = {
             name: [step for step in given.get(name, getattr(Autograde, name).default()) if step not in without]
             for name, without in (("sanitize_preprocessors", [ClearOutput]), ("autograde_preprocessors", [Execute]))
         }
-        self.api = open_course(root, {"CourseDirectory": {"submitted_directory": str(self.intake)}, "Autograde": steps})
+        # What is graded lies beside what was handed in: nothing under submitted/ is ever written.
+        places = {"submitted_directory": str(week.intake)}
+        self.api = open_course(week.root, {"CourseDirectory": places, "Autograde": steps})
 
     def record(self, result: Result) -> None:
         """Enter the executed notebook and its scores; a second call with the same result changes nothing.
@@ -199,11 +195,11 @@ class GradebookWriter:
         notebook = copy.deepcopy(result.executed)
         if not result.verdict.points:  # without a verdict nbgrader would give all points
             fail_all(notebook, result.verdict.failure or "The notebook was not run.")
-        folder = self.intake / result.student / self.week
+        folder = self.week.intake / result.student / self.week.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "homework.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nbgrader's own, about its database sessions and repeated cell ids
-            done = self.api.autograde(self.week, result.student, force=True, create=True)
+            done = self.api.autograde(self.week.name, result.student, force=True, create=True)
         if not done["success"]:
             raise GradingError(f"nbgrader did not take the notebook of {result.student}: {reason(done)}")

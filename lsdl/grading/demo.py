@@ -17,7 +17,7 @@ from lsdl.cells import grade_id
 from lsdl.grading import GradingError
 from lsdl.grading.grade import grade
 from lsdl.grading.release import release
-from lsdl.grading.report import score_table, show_progress
+from lsdl.grading.terminal_report import score_table, show_progress
 from lsdl.intake import Notebook, parse
 
 if TYPE_CHECKING:

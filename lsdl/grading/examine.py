@@ -10,11 +10,11 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from lsdl.author.course import CourseError, course_root, find_weeks, load_course
+from lsdl.author.course import CourseError, CoursePaths, course_root, find_weeks, load_course
 from lsdl.doctor import Diagnosis, examine, likeness, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes
-from lsdl.grading.jail import capabilities, missing
+from lsdl.grading.jail import USE_LINUX, capabilities, missing
 from lsdl.grading.release import release
 from lsdl.intake import BadNotebook, parse
 
@@ -44,7 +44,7 @@ def examine_machine(root: Path | None = None) -> list[Diagnosis]:
     else:
         found.append(Diagnosis("ok", f"threads: OMP_NUM_THREADS={threads or 'unset'} on {os.cpu_count()} cores"))
     found += _sandbox()
-    if not (root / "gradebook" / "nbgrader_config.py").is_file():
+    if not CoursePaths(root).config.is_file():
         line = "gradebook/nbgrader_config.py is missing: restore it from the repository."
         found.append(Diagnosis("problem", line))
     return found
@@ -89,6 +89,7 @@ def _sandbox() -> list[Diagnosis]:
         shown = value if isinstance(value, str) else "yes" if value else "not here"
         found.append(Diagnosis("ok" if value else "note", f"sandbox, {name}: {shown}"))
     mend = "Grade on another machine, or with --unsafe only a class that you trust."
+    mend = mend if sys.platform == "linux" else USE_LINUX
     return found + [Diagnosis("problem", f"sandbox: {sentence} {mend}") for sentence in missing()]
 
 

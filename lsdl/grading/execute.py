@@ -10,7 +10,6 @@ import copy
 import json
 import logging
 import os
-import resource
 import shutil
 import signal
 import stat
@@ -131,7 +130,7 @@ def supervise(connection: Any, base: Path, week: str, limits: jail.Limits, *, pa
     jail.die_with_parent()
     jail.take_own_user()
     logging.disable(logging.CRITICAL)
-    resource.setrlimit(resource.RLIMIT_DATA, (2 * limits.memory, 2 * limits.memory))
+    jail.limit_memory(2 * limits.memory)
     scratch = Scratch(base / str(os.getpid()), week)
     try:
         answer = asyncio.run(_serve(connection, scratch, limits, partly))
@@ -165,12 +164,12 @@ async def _serve(connection: Any, scratch: Scratch, limits: jail.Limits, partly:
         await manager.provisioner.kill()
         await manager.provisioner.wait()
     run.finish()
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)  # of the kernel: this process has no other child
+    spent = os.times()  # its children are the kernel alone
     return {
         "executed": run.notebook,
         "verdict": asdict(run.verdict),
         "seconds": time.monotonic() - start,
-        "cpu_seconds": spent.ru_utime + spent.ru_stime,
+        "cpu_seconds": spent.children_user + spent.children_system,
     }
 
 

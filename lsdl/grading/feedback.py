@@ -28,7 +28,7 @@ from nbformat.v4 import new_output
 from nbgrader.preprocessors import ClearHiddenTests
 from nbgrader.utils import is_grade, is_solution
 
-from lsdl.author.course import course_root
+from lsdl.author.course import WeekPaths
 from lsdl.cells import named_in
 from lsdl.grading import GradingError
 from lsdl.grading.journal import Unread
@@ -88,19 +88,18 @@ def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
     Raises:
         GradingError: nobody was graded, somebody was not, or nbgrader could not write a page.
     """
-    root = course_root(week)
-    api = open_course(root)
-    graded = root / "gradebook" / "autograded"
-    names = sorted(path.parts[-3] for path in graded.glob(f"*/{week.name}/homework.ipynb"))
+    paths = WeekPaths.at(week)
+    api = open_course(paths.root)
+    names = sorted(path.parts[-3] for path in paths.autograded.glob(f"*/{paths.name}/homework.ipynb"))
     if not names or set(students) - set(names):
         who = ", ".join(sorted(set(students) - set(names))) or "Nobody"
-        raise GradingError(f"{who}: no graded homework of {week.name}; run `lsdl grade {week.name}` first.")
+        raise GradingError(f"{who}: no graded homework of {paths.name}; run `lsdl grade {paths.name}` first.")
     pages, refused = [], []
-    unread = Unread(root / "gradebook", week.name).students
+    unread = Unread(paths.unread).students
     for student in [name for name in names if not students or name in students]:
-        result = api.generate_feedback(week.name, student, force=True)
+        result = api.generate_feedback(paths.name, student, force=True)
         if result["success"]:
-            pages.append(root / "gradebook" / "feedback" / student / week.name / "homework.html")
+            pages.append(paths.feedback(student))
             if student in unread:
                 _say_first(pages[-1], f"{OLDER_ATTEMPT} {unread[student]}")
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,8 +11,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from lsdl.author.course import CourseError, course_root, load_course
+from lsdl.author.course import CourseError, WeekPaths, load_course
 from lsdl.cells import grade_id, role, scored_cells
+from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
 from lsdl.grading.collect import Submission, find_submissions, read_bytes
@@ -132,20 +132,19 @@ def grade(
     """
     from lsdl.author.references import prepare_hidden_references  # imports torch
 
-    root = course_root(week)
-    gradebook = root / "gradebook"
-    folder = submissions or gradebook / "submitted"
-    title, due = _title_and_due(root, week.name)
-    entries = find_submissions(folder, week.name, title)
+    paths = WeekPaths.at(week)
+    folder = submissions or paths.submitted
+    title, due = _title_and_due(paths)
+    entries = find_submissions(folder, paths.name, title)
     with explained():
         warnings = prepare_hidden_references(week, key)
-        released = release(week, check=False)
-        recorder = GradebookWriter(root, week.name)
-        run = _GradingRun(week, recorder, released, due, regrade, unsafe)
+        release(week, check=False)
+        recorder = GradebookWriter(paths)
+        run = _GradingRun(paths, recorder, due, regrade, unsafe)
         run.add_rows(entries, folder, everybody=submissions is None, only=students, progress=progress)
         if not run.rows:
             raise GradingError(
-                f"{folder} has no homework of {week.name}: give the folder that holds STUDENT/{week.name}/homework.ipynb or "
+                f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
                 "STUDENT.ipynb, or an archive from Moodle or Canvas."
             )
         for result in run.results(jobs, scheduler):
@@ -155,22 +154,21 @@ def grade(
         warnings.append(
             "Students' code ran without the whole sandbox (--unsafe): trust no mark of a class you do not trust."
         )
-    return Report(week.name, list(run.rows.values()), warnings, tasks(run.skeleton), describe_sandbox())
+    return Report(paths.name, list(run.rows.values()), warnings, tasks(run.skeleton), describe_sandbox())
 
 
 class _GradingRun:
     """The state of one call of `grade`."""
 
     def __init__(
-        self, week: Path, recorder: GradebookWriter, released: Path, due: date | None, regrade: bool, unsafe: bool
+        self, week: WeekPaths, recorder: GradebookWriter, due: date | None, regrade: bool, unsafe: bool
     ) -> None:
         self.week, self.recorder, self.regrade, self.unsafe = week, recorder, regrade, unsafe
-        self.skeleton = parse((released / "homework.ipynb").read_bytes())
+        self.skeleton = parse((week.release / "homework.ipynb").read_bytes())
         self.cells = scored_cells(self.skeleton["cells"])
-        gradebook = course_root(week) / "gradebook"
-        self.digest = digest_of_week(week, released, gradebook)
-        self.journal = Journal(gradebook / "journal" / f"{week.name}.jsonl")
-        self.unread = Unread(gradebook, week.name)
+        self.digest = digest_of_week(week)
+        self.journal = Journal(week.journal)
+        self.unread = Unread(week.unread)
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
         self.keys: dict[str, str] = {}
@@ -237,7 +235,7 @@ class _GradingRun:
             self._fill(row, known)
             self._say(row, progress)
         else:
-            self.jobs.append(Job(self.week, row.student, notebook))
+            self.jobs.append(Job(self.week.folder, row.student, notebook))
 
     def results(self, jobs: int, scheduler: str | None) -> Iterator[Result]:
         """The results of what is left to run, in the order in which they finish."""
@@ -359,17 +357,6 @@ def end_of_day(due: date) -> datetime:
     return datetime.combine(due + timedelta(days=1), time()).astimezone(UTC).replace(tzinfo=None)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that nobody ever reads half of it, and an older one is there until the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        scratch.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 @contextmanager
 def explained() -> Iterator[None]:
     """Turns errors that concern the whole run into one sentence.
@@ -403,9 +390,9 @@ def is_full_disk(error: BaseException) -> bool:
     return False
 
 
-def _title_and_due(root: Path, week: str) -> tuple[str, date | None]:
+def _title_and_due(week: WeekPaths) -> tuple[str, date | None]:
     try:
-        entry = load_course(root).weeks.get(week)
+        entry = load_course(week.root).weeks.get(week.name)
     except CourseError:
         return "", None
     return (entry.title, entry.due) if entry else ("", None)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from lsdl.grading.grade import Report, Row
-from lsdl.grading.report import summary
+from lsdl.grading.terminal_report import summary
 
 BINS = ("0", "to 25", "to 50", "to 75", "under 100", "100")  # per cent of a task's points
 WIDTH, HEIGHT, BAR = 250, 110, 34

@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import platform
-import resource
 import signal
 import stat
 import struct
@@ -25,6 +24,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from lsdl.grading import GradingError
+
+try:
+    import resource
+except ImportError:  # Windows, where `capabilities` says that there is no sandbox
+    resource = None
 
 
 class JailError(GradingError):
@@ -349,6 +353,11 @@ def _threads_of(uid: int) -> int:
     return total
 
 
+def limit_memory(size: int) -> None:
+    """Let this process have so many bytes of private memory at most, for good."""
+    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+
+
 def _limit(limits: Limits) -> None:
     uid = (ordinary_user() or (os.geteuid(), 0))[0]
     wanted = {
@@ -419,6 +428,9 @@ _SENTENCES = {
 }
 
 
+USE_LINUX = "Grade on Linux, under Windows in WSL."
+
+
 @lru_cache(maxsize=1)
 def capabilities() -> dict[str, bool | str]:
     """What this machine can enforce, by feature; tried once in a process of its own, in a folder of its own.
@@ -442,13 +454,15 @@ def missing() -> list[str]:
     return [sentence for name, sentence in _SENTENCES.items() if not capabilities()[name]]
 
 
-def require_whole() -> None:
-    """Refuse to go on without the whole sandbox.
+def require(*, unsafe: bool = False) -> None:
+    """Refuse to run students' code where kernels cannot be forked, or, unless `unsafe`, without the whole sandbox.
 
     Raises:
         JailError: what is missing, and the way out.
     """
-    if missing():
+    if sys.platform != "linux":
+        raise JailError(f"Students' code runs on Linux only: the grader forks kernels and reads /proc. {USE_LINUX}")
+    if not unsafe and missing():
         raise JailError(" ".join([*missing(), "Grade on another machine, or a trusted class with --unsafe."]))
 
 

@@ -1,8 +1,8 @@
 """What was graded already, so that a run that was killed goes on where it stopped.
 
-One line of JSON for every result, appended once the gradebook holds it. Its key is a hash of all that decides a mark: the
-submission's bytes, the week's files, the hidden references, the configuration and the code of lsdl. A result whose key is
-there need not be computed again.
+One line of JSON for every result, appended once the gradebook holds it. Its key is a hash of all that decides a mark, and
+of nothing else: the submission's bytes and what `digest_of_week` reads. A result whose key is there need not be computed
+again.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lsdl
+from lsdl.author.course import WEEK_FILE, CourseError, WeekPaths, week_facts
+from lsdl.files import write_whole
 from lsdl.grading.autograder import Result
 from lsdl.grading.verdict import Verdict
 
@@ -68,13 +69,12 @@ class Unread:
     """Who handed in a newer attempt that could not be read, while the gradebook keeps the marks of an older one.
 
     Args:
-        gradebook: the folder of that name.
-        week: the week's name; the file is journal/WEEK.unread.json.
+        path: its file, gradebook/journal/WEEK.unread.json; made when there is somebody.
     """
 
-    def __init__(self, gradebook: Path, week: str) -> None:
-        self._path = gradebook / "journal" / f"{week}.unread.json"
-        self.students: dict[str, str] = json.loads(self._path.read_text("utf-8")) if self._path.is_file() else {}
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.students: dict[str, str] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
     def set(self, student: str, why: str | None) -> None:
         """Note why a student's newest attempt cannot be read, or with None that it was graded.
@@ -87,23 +87,29 @@ class Unread:
         self.students = {name: text for name, text in self.students.items() if name != student}
         if why is not None:
             self.students[student] = why
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}.new")
-        scratch.write_text(json.dumps(self.students, indent=1), encoding="utf-8")
-        os.replace(scratch, self._path)
+        write_whole(self.path, json.dumps(self.students, indent=1))
 
 
-def digest_of_week(week: Path, release: Path, gradebook: Path) -> str:
-    """A hash of everything but the submission that decides a mark of a week."""
-    package = Path(lsdl.__file__).parent
-    code = [*package.glob("*.py"), *(package / "grading").glob("*.py")]
-    own = (path for path in week.rglob("*") if not SKIPPED_FOLDERS & set(path.parts) and path.name != "seminar.ipynb")
-    released = [release / "homework.ipynb"]
-    settings = [gradebook / "references" / f"{week.name}.safetensors", gradebook / "nbgrader_config.py"]
-    state = hashlib.sha256(lsdl.__version__.encode())
-    for group in (code, own, released, settings):
-        for path, data in _contents(group):
-            state.update(f"{path.name} {len(data)}\n".encode() + data)
+def digest_of_week(week: WeekPaths) -> str:
+    """A hash of what decides a mark of a week, but for the submission: so that no mended sentence runs a class again.
+
+    Of the week: what its kernel and the judge read, not README, seminar, trainings, tests or benchmarks. Of lsdl: what
+    notebooks import or load, and what makes references, runs notebooks and judges. Of gradebook/: release, hidden references, settings.
+    """
+    lsdl_itself, folder = Path(lsdl.__file__).parent, week.folder
+    code = [path for path in lsdl_itself.glob("*.py") if path.name != "cli.py"]
+    code += [path for path in (lsdl_itself / "data").rglob("*") if path.suffix != ".md"]
+    code += (lsdl_itself / "grading").glob("*.py")
+    code += [lsdl_itself / "author" / name for name in ("homework.py", "references.py")]
+    own = [week.homework, *folder.glob("*.py"), *(folder / "assets").rglob("*")]
+    own += [folder / "instructor" / name for name in ("cases.py", "mistakes.py")]
+    settings = [week.release / "homework.ipynb", week.hidden_references, week.config]
+    state = hashlib.sha256(lsdl.__version__.encode() + _facts(folder))
+    for place, paths in ((lsdl_itself, code), (folder, own), (week.gradebook, settings)):
+        for path in sorted(paths):
+            if path.is_file() and not SKIPPED_FOLDERS & set(path.relative_to(place).parts):
+                data = path.read_bytes()
+                state.update(f"{path.relative_to(place).as_posix()} {len(data)}\n".encode() + data)
     return state.hexdigest()
 
 
@@ -112,5 +118,9 @@ def key_of(week_digest: str, student: str, data: bytes) -> str:
     return hashlib.sha256(f"{week_digest} {student}\n".encode() + data).hexdigest()
 
 
-def _contents(paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
-    return [(path, path.read_bytes()) for path in sorted(paths) if path.is_file()]
+def _facts(folder: Path) -> bytes:
+    """What a week.toml says but for the budget, which bounds the author's own runs only."""
+    try:
+        return week_facts(folder).model_dump_json(exclude={"budget"}).encode()
+    except CourseError:  # `lsdl lint` says what is wrong; grading does without
+        return (folder / WEEK_FILE).read_bytes()

@@ -294,7 +294,7 @@ def fresh_check(outbox: str, inputs: str) -> None:
     """Load `check` anew and send what it is told to `outbox`; `check.inputs` finds hidden inputs in the file `inputs`."""
     os.environ["LSDL_OUTBOX"], os.environ["LSDL_HIDDEN_REFERENCES"] = outbox, inputs
     sys.modules["lsdl"] = _package
-    for name in ("lsdl.checks", "lsdl.compare"):
+    for name in ("lsdl.checks", "lsdl.compare", "lsdl.files"):
         sys.modules.pop(name, None)
     from IPython import get_ipython
 

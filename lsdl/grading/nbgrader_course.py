@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lsdl.author.course import CoursePaths
 from lsdl.grading import GradingError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def read_config(root: Path) -> Config:
     Raises:
         GradingError: nbgrader is not installed, or the file is missing.
     """
-    file = root / "gradebook" / "nbgrader_config.py"
+    file = CoursePaths(root).config
     if not file.is_file():
         raise GradingError(f"{file} is missing: restore it from the repository.")
     try:

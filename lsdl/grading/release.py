@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lsdl.author.course import course_root
+from lsdl.author.course import WeekPaths
 from lsdl.grading import GradingError
 from lsdl.grading.nbgrader_course import open_course, require_success
 
@@ -28,27 +28,26 @@ def release(week: Path, *, check: bool = True, to: Path | None = None, in_gradeb
     Raises:
         GradingError: the source breaks a rule, or nbgrader refuses it.
     """
-    root = course_root(week)
+    paths = WeekPaths.at(week)
     if check:
         refuse_problems(week)
-    target = to or root / "gradebook" / "release"
+    target = (to or paths.releases) / paths.name
     with tempfile.TemporaryDirectory() as scratch:
         settings = {"CourseDirectory": {"release_directory": scratch}}
         if not in_gradebook:
             settings |= {"GenerateAssignment": {"no_database": True}, "SaveCells": {"enabled": False}}
-        result = open_course(root, settings).generate_assignment(week.name, force=True, create=in_gradebook)
+        result = open_course(paths.root, settings).generate_assignment(paths.name, force=True, create=in_gradebook)
         if "Cannot add or remove cells" in result.get("log", ""):
             raise GradingError(
-                f"{week.name} gained or lost graded cells after submissions were graded: undo that, or move "
+                f"{paths.name} gained or lost graded cells after submissions were graded: undo that, or move "
                 "gradebook/gradebook.db away and grade the class again."
             )
-        require_success(result, f"nbgrader could not make the student version of {week.name}")
-        made = Path(scratch) / week.name
+        require_success(result, f"nbgrader could not make the student version of {paths.name}")
         # The old folder goes only once the new one is complete: a file deleted in the source must not stay.
-        shutil.rmtree(target / week.name, ignore_errors=True)
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(made, target / week.name)
-    return target / week.name
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(Path(scratch) / paths.name, target)
+    return target
 
 
 def refuse_problems(week: Path) -> None:

@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lsdl.author.course import Course, Week, load_course
+from lsdl.author.course import Course, CoursePaths, Week, WeekPaths, load_course
 from lsdl.grading import GradingError
 from lsdl.grading.grade import end_of_day
 from lsdl.grading.journal import Unread
@@ -96,7 +96,7 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
         GradingError: nothing was graded yet, or course.toml or `times` names what is not there.
     """
     course = load_course(root)
-    if not (root / "gradebook" / "gradebook.db").is_file():
+    if not CoursePaths(root).database.is_file():
         raise GradingError("There are no marks yet: run lsdl grade first.")
     known_times = _read_times(times) if times else {}
     with open_course(root).gradebook as book:
@@ -107,7 +107,7 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
         students: dict[str, StudentMarks] = {student.id: StudentMarks(student.id, {}) for student in book.students}
         for name, assignment in sorted(assignments.items()):
             cells = {cell.name for notebook in assignment.notebooks for cell in notebook.grade_cells}
-            unread = Unread(root / "gradebook", name).students
+            unread = Unread(WeekPaths(root, name).unread).students
             entry = course.weeks.get(name) or Week(title=name, points=assignment.max_score or 1)
             _check_required(name, entry, cells)
             submissions = {item.student_id: item for item in book.assignment_submissions(name)}

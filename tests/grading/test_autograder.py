@@ -17,6 +17,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from safetensors.torch import save
 
+from lsdl.author.course import WeekPaths
 from lsdl.author.references import prepare_hidden_references
 from lsdl.cells import grade_id
 from lsdl.checks import Entry, ReferenceStore, _send
@@ -96,7 +97,7 @@ def stock_marks(week: Path, notebooks: dict[str, Notebook]) -> dict[str, dict[st
 
 
 def our_marks(week: Path, notebooks: dict[str, Notebook]) -> dict[str, dict[str, float | None]]:
-    recorder = GradebookWriter(week.parent, week.name)
+    recorder = GradebookWriter(WeekPaths.at(week))
     for result in Workers(2).run(Job(week, student, notebook) for student, notebook in notebooks.items()):
         recorder.record(result)
         assert marks(recorder.api, week.name, result.student) == result.verdict.points
@@ -104,6 +105,7 @@ def our_marks(week: Path, notebooks: dict[str, Notebook]) -> dict[str, dict[str,
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_the_marks_of_stock_nbgrader(tmp_path: Path) -> None:
     week = demo_course(tmp_path / "course")
     notebooks = {"perfect": solved(week), "untouched": released(week)}
@@ -116,6 +118,7 @@ def test_the_marks_of_stock_nbgrader(tmp_path: Path) -> None:
     assert set(ours["perfect"].values()) == {3, 1, None} and set(ours["untouched"].values()) == {0}
 
 
+@pytest.mark.linux
 def test_the_marks_of_stock_nbgrader_for_plain_asserts(week: Path) -> None:
     release(week, check=False)
     notebooks = {"perfect": solved(week), "untouched": released(week)}
@@ -139,6 +142,7 @@ def standardise(x, eps=1e-5):
 """
 
 
+@pytest.mark.linux
 def test_no_state_reaches_another_student(demo: Path) -> None:
     first, second = (run_job(Job(demo, student, solved(demo, standardise=STATE))) for student in ("ada", "bob"))
 
@@ -151,6 +155,7 @@ def test_no_state_reaches_another_student(demo: Path) -> None:
     assert first.verdict == second.verdict and not first.unsafe
 
 
+@pytest.mark.linux
 def test_a_cells_own_assert_is_the_explanation(demo: Path) -> None:
     """Also where it keeps a hidden check from being answered."""
     text = (
@@ -160,6 +165,7 @@ def test_a_cells_own_assert_is_the_explanation(demo: Path) -> None:
     assert verdict.messages["standardise_constant"] == "standardise changed its argument"
 
 
+@pytest.mark.linux
 def test_a_warning_costs_no_points(demo: Path) -> None:
     """Stock nbgrader gives 0 to a cell that writes to stderr; here the values decide."""
     text = "def standardise(x, eps=1e-5):\n    import warnings\n    warnings.warn('careful')\n"
@@ -168,6 +174,7 @@ def test_a_warning_costs_no_points(demo: Path) -> None:
     assert verdict.points["standardise_value"] == 3 and verdict.failure is None
 
 
+@pytest.mark.linux
 def test_pictures_and_text_reach_the_notebook(demo: Path) -> None:
     text = "from matplotlib import pyplot as plt\nplt.plot([1, 2])\nplt.show()\n" + STATE
     result = run_job(Job(demo, "ada", solved(demo, standardise=text)))
@@ -175,6 +182,7 @@ def test_pictures_and_text_reach_the_notebook(demo: Path) -> None:
     assert any("image/png" in output.get("data", {}) for output in cell["outputs"])
 
 
+@pytest.mark.linux
 def test_a_table_reads_well_as_text(demo: Path) -> None:
     """HTML of a student is dropped; what a DataFrame (or anything that shows itself both ways) says as text stays as it is."""
     text = "  method  accuracy in %\\n0     LP          61.50\\n1     FT          70.25"
@@ -186,6 +194,7 @@ def test_a_table_reads_well_as_text(demo: Path) -> None:
     assert "1     FT          70.25" in page  # preformatted: its columns stay below each other
 
 
+@pytest.mark.linux
 def test_a_dead_warm_process_is_replaced(demo: Path) -> None:
     run_job(Job(demo, "ada", solved(demo)))
     (zygote,) = (found for (name, *_), found in autograder._zygotes.items() if name == demo.name)
@@ -194,12 +203,14 @@ def test_a_dead_warm_process_is_replaced(demo: Path) -> None:
     assert run_job(Job(demo, "ada", solved(demo))).verdict.points["standardise_value"] == 3
 
 
+@pytest.mark.linux
 def test_a_dead_worker_is_a_result(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autograder, "_zygote", lambda week, unsafe: SimpleNamespace(run=lambda _: None, alive=True))
     result = run_job(Job(demo, "ada", solved(demo)))
     assert "died" in (result.verdict.failure or "") and result.verdict.points == {}
 
 
+@pytest.mark.linux
 def test_an_unsafe_machine_is_refused(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jail, "missing", lambda: ["Landlock is missing."])
     with pytest.raises(jail.JailError, match="Landlock"):
@@ -209,9 +220,10 @@ def test_an_unsafe_machine_is_refused(demo: Path, monkeypatch: pytest.MonkeyPatc
     assert run_job(Job(demo, "ada", solved(demo)), unsafe=True).unsafe
 
 
+@pytest.mark.linux
 def test_recording_twice_keeps_what_a_person_gave(demo: Path) -> None:
     result = run_job(Job(demo, "ada", solved(demo)))
-    recorder = GradebookWriter(demo.parent, demo.name)
+    recorder = GradebookWriter(WeekPaths.at(demo))
     recorder.record(result)
     with recorder.api.gradebook as book:
         grade = book.find_grade("dropout_words", "homework", demo.name, "ada")
@@ -224,7 +236,7 @@ def test_recording_twice_keeps_what_a_person_gave(demo: Path) -> None:
 
 
 def test_a_notebook_that_did_not_run_earns_nothing(demo: Path) -> None:
-    recorder = GradebookWriter(demo.parent, demo.name)
+    recorder = GradebookWriter(WeekPaths.at(demo))
     recorder.record(Result("nil", solved(demo), Verdict(failure="The machine caught fire.")))
     assert {v for k, v in marks(recorder.api, demo.name, "nil").items() if k != "dropout_words"} == {0}
 
@@ -358,6 +370,7 @@ def bad_files(folder: Path) -> dict[str, Callable[[], object]]:
 
 
 @pytest.mark.parametrize("what", list(bad_files(Path())))
+@pytest.mark.linux
 def test_an_outbox_is_data_from_a_stranger(tmp_path: Path, what: str) -> None:
     outbox, private = tmp_path / "outbox", tmp_path / "private"
     outbox.mkdir()
@@ -367,6 +380,7 @@ def test_an_outbox_is_data_from_a_stranger(tmp_path: Path, what: str) -> None:
     assert not private.exists()
 
 
+@pytest.mark.linux
 def test_an_outbox_is_read(tmp_path: Path) -> None:
     (tmp_path / "outbox").mkdir()
     for value in (torch.arange(3.0), 2.5):

@@ -79,6 +79,7 @@ def as_json(report: Report) -> list[dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_every_broken_notebook(week: Path, submit: Callable[..., Path]) -> None:
     """All in one class, graded twice: each is a row, the marks are the same, nothing handed in is changed."""
     repaired = {
@@ -210,7 +211,7 @@ def run(point):
     elif point == "journal":
         Journal.add = after(Journal.add)
     elif point == "report":
-        module.os.replace = die
+        os.replace = die
     report = module.grade(week, folder, unsafe=unsafe)
     report.write_json(week.parent / "marks.json")
     print("resumed", *(row.student for row in report.rows if row.resumed), flush=True)
@@ -300,7 +301,7 @@ def run_child(week: Path, folder: Path, results: Path | str, *points: str) -> st
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork and no SIGKILL")
+@pytest.mark.linux
 def test_killed_at_each_step_and_resumed(
     week: Path, a_class: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,7 +319,7 @@ def test_killed_at_each_step_and_resumed(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork and no SIGKILL")
+@pytest.mark.linux
 def test_killed_while_students_code_runs(week: Path, submit: Callable[..., Path]) -> None:
     submit("ada")
     folder = submit("bob")
@@ -355,6 +356,7 @@ def small_disk(week: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_a_full_disk_is_said_and_nothing_is_lost(
     week: Path, a_class: Path, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,6 +176,7 @@ def double(x):
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_pages_of_a_class(week: Path, submit: Callable[..., Path]) -> None:
     def spy(notebook: dict) -> None:
         notebook["cells"][1]["source"] = SPY
@@ -203,6 +204,7 @@ def test_pages_of_a_class(week: Path, submit: Callable[..., Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_hints_without_hidden_values(tmp_path: Path) -> None:
     """The demonstration week: a known mistake is answered by its hint, the hidden reference stays hidden."""
     from lsdl.grading.demo import load_mistakes, with_mistake

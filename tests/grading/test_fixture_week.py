@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_demo_with_notebooks(tmp_path: Path) -> None:
     root = tmp_path / "course"
     shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)

@@ -24,7 +24,7 @@ from lsdl.grading.html_report import distribution, html_page
 from lsdl.grading.journal import Journal
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
-from lsdl.grading.report import score_table
+from lsdl.grading.terminal_report import score_table
 
 UNSAFE = bool(jail.missing())  # where the sandbox cannot be whole, the rest can still be tested
 
@@ -46,6 +46,7 @@ def rows(report: Report) -> dict[str, Row]:
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_a_class(week: Path, submit: Callable[..., Path], tmp_path: Path) -> None:
     submit("ada")
     submit("bob", set_source("double", "def double(x):\n    return abs(2 * x)"))  # right on the visible test only
@@ -96,12 +97,14 @@ def test_a_class(week: Path, submit: Callable[..., Path], tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.linux
 def test_grading_twice_gives_the_same(week: Path, submit: Callable[..., Path]) -> None:
     folder = submit("bob", set_source("double", "def double(x):\n    return x"))
     first = grade(week, folder).rows[0].as_json()
     assert grade(week, folder).rows[0].as_json() == first
 
 
+@pytest.mark.linux
 def test_untouched_release_earns_nothing(week: Path) -> None:
     folder = week.parent / "flat"
     folder.mkdir()
@@ -112,6 +115,7 @@ def test_untouched_release_earns_nothing(week: Path) -> None:
     assert row.cells["why"].points == 0  # nothing was written: nothing to grade by hand
 
 
+@pytest.mark.linux
 def test_a_cell_that_never_ends_costs_that_cell(week: Path, submit: Callable[..., Path]) -> None:
     config = week.parent / "gradebook" / "nbgrader_config.py"
     config.write_text(config.read_text() + "\nc.Execute.timeout = 3\n")
@@ -121,6 +125,7 @@ def test_a_cell_that_never_ends_costs_that_cell(week: Path, submit: Callable[...
     assert row.cells["square_value"].message == "The cell ran longer than 3 s."
 
 
+@pytest.mark.linux
 def test_nbgrader_goes_on_from_here(week: Path, submit: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
     """Its own feedback, its list of assignments: what formgrader and `nbgrader export` work with."""
     from lsdl.grading.nbgrader_course import open_course
@@ -136,6 +141,7 @@ def test_nbgrader_goes_on_from_here(week: Path, submit: Callable[..., Path], cap
         assert gradebook.find_submission(week.name, "bob").score == 1
 
 
+@pytest.mark.linux
 def test_enrolled_students_without_a_submission_have_a_row(week: Path, submit: Callable[..., Path]) -> None:
     grade(week, submit("ada"))
     (week.parent / "gradebook" / "submitted").mkdir()
@@ -153,6 +159,7 @@ def test_a_folder_without_a_homework(week: Path, tmp_path: Path) -> None:
         grade(week, tmp_path / "empty")
 
 
+@pytest.mark.linux
 def test_only_what_is_not_finished_runs_again(
     week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -201,6 +208,7 @@ def test_a_half_written_journal_loses_one_line_only(tmp_path: Path) -> None:
     assert (again.find("1"), again.find("2"), again.find("3")) == (results[0], None, results[1])
 
 
+@pytest.mark.linux
 def test_attempts_names_and_times_are_said(week: Path, submit: Callable[..., Path]) -> None:
     solved = (submit("ada") / "ada" / week.name / "homework.ipynb").read_bytes()
     folder = week.parent / "lms"
@@ -222,6 +230,7 @@ def test_attempts_names_and_times_are_said(week: Path, submit: Callable[..., Pat
     assert times == {"lovelaceada_12": None, star.student: datetime(2026, 10, 1, 10)}
 
 
+@pytest.mark.linux
 def test_manual_points_are_in_the_report(week: Path, submit: Callable[..., Path]) -> None:
     folder = submit("ada")
     assert grade(week, folder).rows[0].cells["why"].points is None
@@ -234,6 +243,7 @@ def test_manual_points_are_in_the_report(week: Path, submit: Callable[..., Path]
         assert (row.cells["why"].points, row.points) == (1.5, 4)
 
 
+@pytest.mark.linux
 def test_a_newer_broken_attempt_says_that_older_marks_stay(week: Path, submit: Callable[..., Path]) -> None:
     folder = submit("ada")
     grade(week, folder)
@@ -253,6 +263,7 @@ def test_a_newer_broken_attempt_says_that_older_marks_stay(week: Path, submit: C
         (RuntimeError("(sqlite3.OperationalError) database is locked"), "Another program is writing the gradebook"),
     ],
 )
+@pytest.mark.linux
 def test_trouble_of_the_machine_is_one_sentence(
     week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
@@ -269,6 +280,7 @@ def test_trouble_of_the_machine_is_one_sentence(
         grade(week, submit("ada"))
 
 
+@pytest.mark.linux
 def test_what_the_gradebook_refuses_is_a_row(
     week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +299,7 @@ def test_what_the_gradebook_refuses_is_a_row(
     assert table["bob"].points == 4
 
 
+@pytest.mark.linux
 def test_a_cluster_gives_the_same_marks(week: Path, submit: Callable[..., Path]) -> None:
     """Two workers of dask.distributed, each a process of its own."""
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
@@ -300,6 +313,7 @@ def test_a_cluster_gives_the_same_marks(week: Path, submit: Callable[..., Path])
     assert rows(there)["bob"].points == 1
 
 
+@pytest.mark.linux
 def test_no_scheduler_and_no_dask(week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = submit("ada")
     if importlib.util.find_spec("distributed"):

@@ -71,6 +71,7 @@ def test_release_refuses_what_lint_rejects(week: Path) -> None:
     assert not (week.parent / "gradebook" / "release").exists()
 
 
+@pytest.mark.linux
 def test_release_says_when_submissions_no_longer_fit(week: Path, submit: Callable[..., Path]) -> None:
     from lsdl.grading.grade import grade
 

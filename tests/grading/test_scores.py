@@ -134,6 +134,7 @@ def give(root: Path, student: str, points: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_marks_and_final_marks_of_a_class(graded: Path, tmp_path: Path) -> None:
     marks = {student.student: student.homeworks["week97-tiny"] for student in all_marks(graded)}
     assert {name: (mark.raw, mark.is_open) for name, mark in marks.items()} == {
@@ -189,6 +190,7 @@ def test_marks_and_final_marks_of_a_class(graded: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 def test_an_unreadable_newer_attempt_is_said_everywhere(graded: Path) -> None:
     """The gradebook keeps the older marks: row, report, scores and feedback say that they are older, until one can be read."""
     week = graded / "week97-tiny"
