@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,12 +22,14 @@ STEP = Measured("a step", "ViT", "8 pictures", steps=3600)
 
 
 @pytest.fixture(scope="module")
-def gpu() -> ModuleType:
+def gpu() -> Iterator[ModuleType]:
     """The script as a module."""
     spec = importlib.util.spec_from_file_location("gpu", ROOT / "benchmarks" / "gpu.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules["gpu"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    return module
+    yield module
+    del sys.modules["gpu"]
 
 
 @pytest.mark.slow
