@@ -101,7 +101,7 @@ def digest_of_week(week: WeekPaths) -> str:
     code += [path for path in (lsdl_itself / "data").rglob("*") if path.suffix != ".md"]
     code += (lsdl_itself / "grading").glob("*.py")
     code += [lsdl_itself / "author" / name for name in ("homework.py", "references.py")]
-    own = [week.homework, *folder.glob("*.py"), *(folder / "assets").rglob("*")]
+    own = [week.homework, *folder.glob("*.py"), folder / "settings.toml", *(folder / "assets").rglob("*")]
     own += [folder / "instructor" / name for name in ("cases.py", "mistakes.py")]
     settings = [week.release / "homework.ipynb", week.hidden_references, week.config]
     state = hashlib.sha256(lsdl.__version__.encode() + _facts(folder))

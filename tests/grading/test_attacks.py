@@ -19,6 +19,7 @@ import pytest
 
 from lsdl.cells import grade_id
 from lsdl.grading import jail
+from lsdl.grading.autograder import close_zygotes
 from lsdl.grading.feedback import make_feedback
 from lsdl.grading.grade import Row, grade
 
@@ -96,9 +97,11 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     scratch = Path(tempfile.mkdtemp(prefix="attacks-", dir="/tmp"))
     scratch.chmod(0o755)
     tempfile.tempdir = str(scratch)
+    close_zygotes()  # one that another test started has its scratch elsewhere
     try:
         report = grade(week, folder, jobs=2)
     finally:
+        close_zygotes()  # it would wait for the next class; what it leaves behind then is looked for below
         tempfile.tempdir = None
         del os.environ["LSDL_TEST_SECRET"]
         for one in sockets:

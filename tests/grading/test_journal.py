@@ -31,6 +31,7 @@ def paths(week: Path, monkeypatch: pytest.MonkeyPatch) -> WeekPaths:
         found.release / "homework.ipynb",
         found.hidden_references,
         week / "measure.py",
+        week / "settings.toml",
         week / "assets" / "net" / "w.bin",
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,10 @@ def mend(path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(f"week97-tiny/{name}" for name in ("homework.ipynb", "helpers.py", "measure.py", "assets/net/w.bin")),
+        *(
+            f"week97-tiny/{name}"
+            for name in ("homework.ipynb", "helpers.py", "measure.py", "settings.toml", "assets/net/w.bin")
+        ),
         *(f"week97-tiny/instructor/{name}" for name in ("cases.py", "mistakes.py")),
         *(f"lsdl/{name}.py" for name in ("checks", "compare", "cells", "intake", "data/emoji")),
         *(f"lsdl/grading/{name}.py" for name in ("judge", "execute", "kernel", "jail")),
