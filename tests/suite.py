@@ -114,7 +114,8 @@ def table(seconds: Seconds, workers: int) -> Iterator[str]:
         yield f"{group:24} {total:18.1f} worker minutes (at most {limit}{', OVER' if total > limit else ''})"
         ordered = sorted(groups[group].items(), key=lambda entry: -entry[1])
         yield from (f"    {part:32} {minutes:6.1f}" for part, minutes in ordered if minutes >= 0.1)
-    weeks = [sum(parts.values()) for group, parts in groups.items() if group != "toolkit"]
+    # a week that is not there yet costs a line of the README's test
+    weeks = [sum(parts.values()) for group, parts in groups.items() if group != "toolkit" and sum(parts.values()) > 0.5]
     if weeks and "toolkit" in groups:
         minutes = (sum(groups["toolkit"].values()) + 10 * sum(weeks) / len(weeks)) / workers
         yield f"ten weeks like these on {workers} workers: {minutes:.0f} minutes (at most {MINUTES_OF_TEN_WEEKS})"

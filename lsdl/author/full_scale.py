@@ -3,6 +3,7 @@
 A week's instructor/full_scale.py has two functions:
 
     stand_in(folder: Path) -> dict[str, str]                          writes tiny files in the original formats; the environment that leads there
+    shorten(helpers: ModuleType) -> None                              optional: cuts what takes minutes on a CPU and shows no more in full length
     steps(device: torch.device, tiny: bool) -> Iterator[Measured]     times single steps; stand_in's environment is set, `import helpers` works
 
 Everything runs in processes of their own, as a kernel does, but without Jupyter: a GPU machine that is borrowed for minutes has none.
@@ -202,7 +203,7 @@ def run_cells(notebook: Path, device: str) -> None:
 
 
 def _enter(week: Path, folder: Path) -> ModuleType:
-    """Make a week's folder the working one, set the environment of its stand-ins, written into `folder`; the module that wrote them."""
+    """Make a week's folder the working one and set the environment of its stand-ins, written into `folder`; the module that wrote them."""
     week = week.resolve()
     os.chdir(week)
     sys.path.insert(0, str(week))
@@ -210,6 +211,8 @@ def _enter(week: Path, folder: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     os.environ.update(module.stand_in(folder))
+    if hasattr(module, "shorten"):
+        module.shorten(importlib.import_module("helpers"))
     return module
 
 
