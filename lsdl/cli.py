@@ -82,7 +82,7 @@ def run(
     raise typer.Exit(1 if any_failed(results) else 0)
 
 
-@app.command(epilog="Examples: lsdl lint week01 --fix; lsdl lint --lesson week01")
+@app.command(epilog="Example: lsdl lint week01 --fix   (--lesson week01 counts how long its notebooks are)")
 def lint(
     weeks: Weeks = None,
     fix: Annotated[
