@@ -111,6 +111,7 @@ SEMINAR_KEEPS: list[Change] = [
     add(FIRST, "\n\n" + "word " * 34 + "ends. `code` follows."),
     add(FIRST, "\n\n|a|b|\n|---|---|\n" + "|" + " word" * 34 + ".|" + " word" * 34 + "|"),
     claims(10, folded=3),
+    lambda node: (claims(10)(node), claims(1)(node)),
     add(DEFINE, "\n\n\ndef twice(x):\n    return double(double(x))\n\n\ny = [twice(k) for k in range(3)]"),
     add(DEFINE, '\n\n\ndef small(x):\n    return x\n\n\ny = small(1) if SCALE == "smoke" else double(1)'),
     add(RUN, "\ndef inner(z):\n    return z\n\n\nprint(inner(1))"),  # z is local here, not the further z
