@@ -82,14 +82,20 @@ def run(
     raise typer.Exit(1 if any_failed(results) else 0)
 
 
-@app.command(epilog="Example: lsdl lint week01 --fix")
+@app.command(epilog="Example: lsdl lint week01 --fix   (--lesson week01 counts how long its notebooks are)")
 def lint(
     weeks: Weeks = None,
     fix: Annotated[
         bool, typer.Option("--fix", help="Rewrite what is generated: opening cells, README's table, requirements.txt.")
     ] = False,
+    lesson: Annotated[
+        bool,
+        typer.Option("--lesson", help="Only count: figures and limits of a lesson and a homework, for every week."),
+    ] = False,
 ) -> None:
     """Check the rules that every week keeps; exit code 1 if one is broken."""
+    if lesson:
+        raise typer.Exit(_count(_weeks(weeks)))
     from lsdl.author.lint import fix_course, fix_week, lint_course, lint_week
 
     problems, folders = [], _weeks(weeks)
@@ -105,6 +111,26 @@ def lint(
         console.print(str(problem), markup=False, highlight=False)
     console.print(f"{len(problems)} problem(s)")
     raise typer.Exit(1 if problems else 0)
+
+
+def _count(weeks: list[Path]) -> int:
+    """Show how long the notebooks are beside the limits, and what does not keep them; 1 if something does not."""
+    from rich.table import Table
+
+    from lsdl.author.lesson import lesson_figures, lesson_problems
+
+    problems = []
+    for week in weeks:
+        for file, figures in lesson_figures(week).items():
+            table = Table(file, "counted", "limit")
+            for figure in figures:
+                table.add_row(figure.name, figure.counted, figure.limit, style=None if figure.kept else "red")
+            console.print(table)
+        problems += lesson_problems(week)
+    for problem in problems:
+        console.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(problems)} problem(s)")
+    return 1 if problems else 0
 
 
 @app.command(epilog="Example: lsdl refs 1 --key ~/lsdl.key   (--check only compares)")

@@ -1,11 +1,14 @@
-"""A tiny week that keeps every lint rule and runs in seconds without torch; tests copy or break it."""
+"""A tiny week that runs in seconds without torch; tests copy or break it.
+
+`seminar` and `homework` keep every lint rule but the limits of a lesson, which `lesson` keeps.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lsdl.author.opening import PARAMETERS_CELL, Kind, badge, setup_cell
 
@@ -58,6 +61,36 @@ def homework(*cells: NotebookNode) -> NotebookNode:
         code(GRADED, grade_id="double_value", grade=True, locked=True, points=2),
     )
     return notebook(*opening("homework", "import math"), *(cells or task))
+
+
+def shown(source: str, *tags: str) -> NotebookNode:
+    """A code cell that has printed something."""
+    cell = code(source, *tags)
+    cell.outputs = [new_output("stream", name="stdout", text="1")]
+    return cell
+
+
+def text(source: str, *tags: str) -> NotebookNode:
+    """A text cell."""
+    return new_markdown_cell(source, metadata={"tags": list(tags)} if tags else {})
+
+
+def lesson() -> NotebookNode:
+    """A seminar that keeps the limits of a lesson: two core sections and one that is further."""
+    _, *setup, define = opening("seminar", "import math\n\n\ndef double(x):\n    return 2 * x")
+    return notebook(
+        text(f"# A small lesson\n\n{badge(NAME, 'seminar')}\n\n![a map](map.svg)\n\n- one\n- two\n- three"),
+        *setup,
+        define,
+        text("## 1. Doubling (5 minutes)\n\nTwice a number is $2x$."),
+        shown("y = double(math.pi)\nprint(y)"),
+        text("**Remember**\n\n- Twice is more.\n- Zero stays."),
+        text("## 2. Trebling (further, 5 minutes)", "further"),
+        shown("z = 3 * y\nprint(z)", "further"),
+        text("## 3. What we saw (5 minutes)"),
+        shown("print(y > 6)"),
+        text("## References\n\n- " + "A long title. " * 100),
+    )
 
 
 def notebook(*cells: NotebookNode) -> NotebookNode:

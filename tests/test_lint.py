@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 from small_week import code
 
+from lsdl.author import lesson
 from lsdl.author.lint import (
     COURSE_FILES,
     INSTRUCTOR_FILES,
@@ -42,7 +43,8 @@ dev = ["pytest>=8.2"]
 
 
 @pytest.fixture
-def week(tmp_path: Path) -> Path:
+def week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(lesson, "STANDING", (small_week.NAME,))  # the limits of a lesson: test_lesson.py
     (tmp_path / "course.toml").write_text(COURSE.replace("POINTS", "2"))
     seminar = small_week.seminar()
     for number, cell in enumerate(seminar.cells[1:], start=1):

@@ -123,5 +123,6 @@ def test_it_is_published_without_the_instructors_part(root: Path, lsdl: Lsdl, tm
         "helpers.py",
         "seminar.ipynb",
         "homework.ipynb",
+        "assets/map.svg",
         "assets/references.safetensors",
     }

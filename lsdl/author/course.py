@@ -63,6 +63,7 @@ class WeekFacts(_Table):
     required_cells: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()  # packages that this week needs beyond lsdl's own, as pip names them
     budget: Budget | None = None  # only where it differs from the course's
+    lesson: bool = False  # it keeps the limits of a lesson (lesson.py); new weeks must
 
 
 class Week(SyllabusEntry, WeekFacts):

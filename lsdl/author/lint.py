@@ -27,9 +27,11 @@ from nbgrader.nbgraderformat.v3 import MetadataValidatorV3
 from nbgrader.preprocessors import ClearSolutions
 
 from lsdl.author.course import WEEK_FILE, CourseError, load_course, week_facts
+from lsdl.author.lesson import lint_lesson
 from lsdl.author.notebooks import MAX_SEMINAR_BYTES
 from lsdl.author.opening import KINDS, PARAMETERS_CELL, badge, setup_cell
 from lsdl.author.packages import distributions, installed_with, read_project, requirements_text, third_party
+from lsdl.author.problem import Problem
 from lsdl.author.readme import readme_text
 from lsdl.author.times import read_times
 from lsdl.cells import CHECK_CALLS, HIDDEN, SOLUTION, hidden_part, is_test, role, tags, visible_part
@@ -52,20 +54,6 @@ FoundInWeek = Iterator[tuple[str, str]]  # (file, what is wrong)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One broken rule; `cell` is the cell's index in a notebook (from 0), None if it concerns the whole file."""
-
-    file: str
-    cell: int | None
-    rule: str
-    message: str
-
-    def __str__(self) -> str:
-        where = self.file if self.cell is None else f"{self.file}, cell {self.cell}"
-        return f"{where}: {self.message} [{self.rule}]"
-
-
-@dataclass(frozen=True)
 class _Notebook:
     path: Path
     node: NotebookNode
@@ -85,7 +73,7 @@ class _Notebook:
 
 
 def lint_week(path: Path) -> list[Problem]:
-    """Problems of a week: of its seminar and homework, by rule and cell, then of its other files; empty if there are none."""
+    """Problems of a week: of its seminar and homework, by rule and cell, of its other files, and of the limits of a lesson."""
     path = Path(path).resolve()
     problems = []
     for kind in KINDS:
@@ -105,7 +93,7 @@ def lint_week(path: Path) -> list[Problem]:
                 problems += [Problem(label, cell, name, message) for cell, message in rule(notebook)]
     for name, week_rule in WEEK_RULES.items():
         problems += [Problem(f"{path.name}/{file}", None, name, message) for file, message in week_rule(path)]
-    return problems
+    return problems + lint_lesson(path)
 
 
 def lint_course(root: Path) -> list[Problem]:
