@@ -7,7 +7,7 @@ output; `read_claims` and `compare_claims` are what `lsdl run` holds a rerun aga
 
 import html
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,13 +86,39 @@ class Claims:
         self._claims[name] = claim
         return claim
 
-    def table(self) -> None:
-        """Display the table of claims; the same output carries the outcomes in machine-readable form."""
+    def lines(self, *names: str) -> None:
+        """Print some claims, a line each: what stands under the figure that they belong to.
+
+        Raises:
+            ValueError: there is no claim of that name.
+        """
+        print(_plain(self._named(names)))
+
+    def table(self, main: Sequence[str] = ()) -> None:
+        """Display the table of claims; the same output carries the outcomes in machine-readable form.
+
+        Args:
+            main: names of the claims that are shown, in this order; all others fold into a second table. Both are stored.
+
+        Raises:
+            ValueError: there is no claim of that name.
+        """
         from IPython.display import display  # not needed to read claims, so not imported above
 
-        claims = list(self._claims.values())
-        stored = {"claims": [asdict(claim) for claim in claims]}
-        display({MIME: stored, "text/html": _html(claims), "text/plain": _plain(claims)}, raw=True)
+        first = self._named(main or self._claims)
+        rest = [claim for claim in self._claims.values() if claim not in first]
+        stored = {"claims": [asdict(claim) for claim in self._claims.values()]}
+        shown, plain = _html(first), _plain(first)
+        if rest:
+            shown += f"\n<details><summary>{len(rest)} further claims</summary>\n{_html(rest)}\n</details>"
+            plain += f"\n\n{len(rest)} further claims:\n{_plain(rest)}"
+        display({MIME: stored, "text/html": shown, "text/plain": plain}, raw=True)
+
+    def _named(self, names: Iterable[str]) -> list[Claim]:
+        for name in names:
+            if name not in self._claims:
+                raise ValueError(f"there is no claim called {name!r}.")
+        return [self._claims[name] for name in names]
 
 
 def read_claims(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

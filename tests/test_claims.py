@@ -54,6 +54,23 @@ def test_unusable_values_are_refused(values: list[float], options: dict[str, boo
         outcome(values, **options)
 
 
+def test_the_main_claims_are_shown_and_all_are_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    claims = Claims()
+    for name, values in (("a", [2, 3, 4]), ("b", [-2, -3, -4]), ("c", [5, 6, 7])):
+        claims.add(name, values, condition="tiny", reason="few")
+    with pytest.MonkeyPatch.context() as patch:
+        found: list[dict[str, Any]] = []
+        patch.setattr("IPython.display.display", lambda data, raw: found.append(data))
+        claims.table(["c", "a"])
+    main, rest = found[0]["text/html"].split("<details>")
+    assert main.index(">c<") < main.index(">a<") and ">b<" not in main and ">b<" in rest
+    assert [claim["name"] for claim in found[0][MIME]["claims"]] == ["a", "b", "c"]
+    claims.lines("b")
+    assert capsys.readouterr().out.startswith("does not hold: b [-3 ± 0.58 (n = 3); tiny]; few")
+    with pytest.raises(ValueError, match="no claim called 'd'"):
+        claims.table(["d"])
+
+
 def test_a_cell_may_run_twice_but_two_claims_need_two_names() -> None:
     claims = Claims()
     claims.add("a", [1, 2], condition="c")

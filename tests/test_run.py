@@ -204,13 +204,17 @@ def test_fingerprint_depends_on_what_a_run_reads_not_on_outputs(tmp_path: Path) 
     seen = {first}
     (week / "helpers.py").write_text("ANSWER = 43\n")
     seen.add(run_digest(path, "smoke"))
+    (week / "measure.py").write_text("SEEDS = 5\n")
+    seen.add(run_digest(path, "smoke"))
+    (week / "settings.toml").write_text("[smoke]\n")
+    seen.add(run_digest(path, "smoke"))
     (week / "assets").mkdir()
     (week / "assets" / "table.json").write_text("{}")
     seen.add(run_digest(path, "smoke"))
     node.cells[-1].source += "\n# changed"
     nbformat.write(node, path)
     seen.add(run_digest(path, "smoke"))
-    assert len(seen) == 4
+    assert len(seen) == 6
 
 
 def test_a_folder_without_notebooks_is_refused(tmp_path: Path) -> None:

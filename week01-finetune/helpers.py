@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -22,16 +24,20 @@ from lsdl.data.captions import CLASS_NAMES, PROMPT_TEMPLATES
 from lsdl.data.clip import load_small_clip, load_vit_b16
 from lsdl.data.domainnet import DOMAINS, DomainNet
 from lsdl.data.emoji import IMAGE_MEAN, IMAGE_STD, STYLES, load_emoji
+from lsdl.torch_tools import gradients, pick_device, snapshot  # noqa: F401 (the homework takes them from here)
 
 TEMPLATES = PROMPT_TEMPLATES
 VALIDATION_STYLE = "twemoji"  # choices about robustness (alpha, ...) are made here; it is never a test style
-
-
-def pick_device(device: str = "auto") -> torch.device:
-    """The device of the parameters cell: "auto" takes the GPU if there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+STYLE = {  # one colour, marker and line per method in all figures
+    "zero-shot": dict(color="0.35", marker="*", linestyle=":"),
+    "LP": dict(color="C0", marker="o", linestyle="-"),
+    "FT": dict(color="C3", marker="s", linestyle="--"),
+    "LP-FT": dict(color="C2", marker="^", linestyle=(0, (1, 1))),
+    "FT, zero-shot head": dict(color="C1", marker="D", linestyle="-."),
+    "stronger FT": dict(color="C4", marker="v", linestyle=(0, (5, 1))),
+    "WiSE-FT 0.5": dict(color="C5", marker="P", linestyle="-"),
+    "straight line": dict(color="0.6", marker="", linestyle=":"),
+}
 
 
 @dataclass(frozen=True)
@@ -202,23 +208,104 @@ def accuracies(network: nn.Module, task: Task) -> dict[str, float]:
     return table | {"OOD": sum(table[d] for d in task.ood_domains) / len(task.ood_domains)}
 
 
+def scores(network: nn.Module, task: Task) -> dict[str, float]:
+    """Accuracy in percent on ID validation ("val") and on all that `accuracies` has."""
+    return {"val": accuracy(network, task.val)} | accuracies(network, task)
+
+
+def random_head(seed: int, classes: int, dim: int) -> Tensor:
+    """(classes, dim): what nn.Linear starts from."""
+    torch.manual_seed(seed)
+    return nn.Linear(dim, classes, bias=False).weight
+
+
+def record_features(tower: nn.Module, data: Dataset, **settings) -> list[tuple[Tensor, Tensor]]:
+    """Features (batch, dim) and labels (batch,) of the very batches that `train` gives with these epochs, batch size and seed."""
+    frozen = copy.deepcopy(tower).requires_grad_(False).eval()
+
+    def step(images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer) -> tuple[Tensor, Tensor]:
+        optimizer.step()  # changes nothing: there are no gradients
+        return frozen(images), labels
+
+    return train(step, frozen, data, lr=0.0, **settings)
+
+
+def stages(visual: nn.Module) -> dict[str, nn.Module]:
+    """The stages of an open_clip image tower, from the input to the output."""
+    if hasattr(visual, "transformer"):
+        blocks = visual.transformer.resblocks
+        return {f"block {k + 1}": block for k, block in enumerate(blocks) if k % 3 == 2 or k + 1 == len(blocks)}
+    return {name: getattr(visual, name) for name in ("avgpool", "layer1", "layer2", "layer3", "layer4", "attnpool")}
+
+
+def hidden_units(visual: nn.Module) -> list[tuple[list[Tensor], Tensor]]:
+    """For every block of an image tower: the tensors whose first axis is its hidden units, and the weight that reads them (axis 1)."""
+    if hasattr(visual, "transformer"):
+        return [([b.mlp.c_fc.weight, b.mlp.c_fc.bias], b.mlp.c_proj.weight) for b in visual.transformer.resblocks]
+    blocks = [block for k in range(1, 5) for block in getattr(visual, f"layer{k}")]
+    own = ("weight", "bias", "running_mean", "running_var")
+    return [([b.conv1.weight, *(getattr(b.bn1, name) for name in own)], b.conv2.weight) for b in blocks]
+
+
+@torch.no_grad()
+def activations(tower: ImageTower, images: Tensor) -> dict[str, Tensor]:
+    """Outputs of every stage, (batch, everything else)."""
+    kept: dict[str, Tensor] = {}
+    hooks = [
+        module.register_forward_hook(lambda _, __, out, name=name: kept.update({name: out.flatten(1)}))
+        for name, module in stages(tower.visual).items()
+    ]
+    tower(images.to(next(tower.parameters()).device))
+    for hook in hooks:
+        hook.remove()
+    return kept
+
+
 def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """The augmentation of every method of this week: mild geometry and colour; images in [0, 1]."""
     return random_colour(random_affine(images, generator=generator), strength=0.3, grey=0.1, generator=generator)
 
 
-def plot_id_ood(
-    points: Mapping[str, tuple[float, float]], ax: plt.Axes | None = None, *, ood: str = "mean of the OOD styles"
-) -> plt.Axes:
-    """One labelled marker a method at (ID accuracy, OOD accuracy), in percent."""
-    ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
-    markers = "os^DvP*X"  # the order of the lines in the seminar
-    for k, (name, (x, y)) in enumerate(points.items()):
-        ax.scatter(x, y, marker=markers[k % len(markers)], color=f"C{k}", s=60, label=name, zorder=3)
-    ax.set(xlabel="in-distribution accuracy, %", ylabel=f"accuracy on {ood}, %")
-    ax.grid(alpha=0.3)
-    ax.legend(frameon=False, fontsize=8)
+def plot_id_ood(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], ax: plt.Axes | None = None) -> plt.Axes:
+    """One marker per method at its ID and OOD accuracy in percent: means over seeds, with standard errors."""
+    ax = ax or plt.subplots(figsize=(5.5, 4), layout="constrained")[1]
+    for name, pair in points.items():
+        (x, dx), (y, dy) = map(mean_and_error, pair)
+        look = STYLE[name] | {"linestyle": "none"}
+        ax.errorbar(x, y, dy, dx, label=name, markersize=9, capsize=3, zorder=3, **look)
+    ax.set(xlabel="accuracy on the ID test, %", ylabel="mean accuracy on the OOD tests, %")
+    ax.legend()
     return ax
+
+
+def plot_curves(
+    curves: Mapping[str, tuple[Sequence[float], Sequence]], ax: plt.Axes, *, floor: float | None = None, **labels
+) -> None:
+    """One line per method, in its `STYLE`: means over seeds with standard errors.
+
+    Args:
+        curves: by method x (n,) and y (n,) or (n, seeds).
+        floor: values below it stand as arrows on the lower edge, so that they do not squeeze the others.
+        labels: for `ax.set`.
+    """
+    for name, (x, y) in curves.items():
+        mean, error = np.array([mean_and_error(np.atleast_1d(value)) for value in y]).T
+        shown = mean >= (-np.inf if floor is None else floor)
+        place = np.where(shown, mean, np.nan)
+        ax.errorbar(x, place, error, label=name, markersize=5, capsize=2, elinewidth=0.8, **STYLE[name])
+        for k in np.flatnonzero(~shown):
+            ax.annotate(
+                "", (x[k], floor), (x[k], floor + 3), arrowprops=dict(arrowstyle="->", color=STYLE[name]["color"])
+            )
+    ax.set(**labels)
+    if floor is not None:
+        ax.set_ylim(bottom=floor)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error; 0 for a single value."""
+    values = np.asarray(values, dtype=float)
+    return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def plot_wise_ft(
@@ -286,16 +373,6 @@ def tiny_clip(state: Mapping[str, Tensor]) -> Clip:
     return Clip(model, ImageTower(model.visual, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)).eval(), TinyTokenizer())
 
 
-def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of all parameters and buffers, by name."""
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def gradients(module: nn.Module) -> dict[str, Tensor | str]:
-    """A copy of all gradients, by parameter name; the text "no gradient" where there is none."""
-    return {name: "no gradient" if p.grad is None else p.grad.clone() for name, p in module.named_parameters()}
-
-
 def train(
     step: Callable[[Tensor, Tensor, torch.optim.Optimizer], object],
     classifier: nn.Module,
@@ -353,7 +430,7 @@ def load_shipped(name: str) -> Classifier:
 
 def draw_two_towers(images: Tensor, captions: Sequence[str]) -> plt.Figure:
     """CLIP as a picture: n images (n, 3, size, size) and their captions, two towers, the n x n matrix of similarities."""
-    figure, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
     ax.set(xlim=(0, 13), ylim=(0, 5.2), aspect="equal")
     ax.axis("off")
     box = dict(boxstyle="round,pad=0.5", facecolor="#dbe9f6", edgecolor="0.3")

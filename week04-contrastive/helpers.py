@@ -27,6 +27,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from lsdl.data.augment import random_affine, random_colour, random_resized_crop
 from lsdl.data.emoji import CLASSES, PARTS, STYLES, Emoji, load_emoji, normalise
+from lsdl.torch_tools import gradients, pick_device  # noqa: F401 (the notebooks take them from here)
 
 Labelled = tuple[Tensor, Tensor]  # pictures (n, 3, size, size) uint8 and classes (n,) int64
 
@@ -37,13 +38,6 @@ UNLABELLED = 6830  # pictures; asserted, so that a change of the data is noticed
 STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 CIFAR10 = ("airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # "car": STL-10's word
 ASSETS = Path(__file__).parent / "assets"
-
-
-def pick_device(device: str = "auto") -> torch.device:
-    """The device of the parameters cell: "auto" takes the GPU if there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 # Data
@@ -840,11 +834,6 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
 def unchanged(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, bool]:
     """Which parameters and buffers are equal bit for bit to those in `state`."""
     return {name: name in state and torch.equal(value, state[name]) for name, value in module.state_dict().items()}
-
-
-def gradients(module: nn.Module) -> dict[str, Tensor | str]:
-    """A copy of all gradients by parameter name; "no gradient" where there is none."""
-    return {name: "no gradient" if p.grad is None else p.grad.clone() for name, p in module.named_parameters()}
 
 
 def sgd(

@@ -23,14 +23,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lsdl.torch_tools import pick_device  # noqa: F401 (the notebooks take it from here)
+
 State = tuple[Tensor, Tensor, Tensor]
-
-
-def pick_device(device: str = "auto") -> torch.device:
-    """The device of the parameters cell: "auto" takes the GPU if there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 @dataclass(frozen=True)

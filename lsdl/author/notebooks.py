@@ -309,13 +309,14 @@ def smaller_png(data: bytes) -> bytes:
 
 
 def run_digest(notebook: Path, scale: str) -> str:
-    """SHA-256 over all that a run depends on: cell sources, helpers, assets, cases, lsdl, installed versions, scale."""
+    """SHA-256 over all that a run depends on: cell sources, the week's modules, settings and assets, cases, lsdl, installed versions, scale."""
     week = notebook.parent
     cells = nbformat.read(notebook, 4).cells
     parts: list[Any] = [scale, sys.version, [[c.cell_type, c.source, c.metadata.get("tags")] for c in cells]]
     parts.append(sorted({f"{dist.name}=={dist.version}" for dist in metadata.distributions()}))
     parts.append(_tree_hash(Path(lsdl.__file__).parent))
-    for name in ("helpers.py", "assets", "instructor"):
+    own = sorted(path.name for pattern in ("*.py", "*.toml") for path in week.glob(pattern))
+    for name in (*own, "assets", "instructor"):
         parts.append(_tree_hash(week / name))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -179,7 +179,7 @@ def prepare_hidden_references(week: Path, key: Path | None = None) -> list[str]:
     paths = WeekPaths.at(week)
     written, note = paths.hidden_references, paths.key_note
     used = key or (Path(note.read_text(encoding="utf-8")) if note.is_file() else paths.demo_key)
-    sources = [paths.homework, paths.folder / "helpers.py", *(paths.folder / "instructor").glob("*.py")]
+    sources = [paths.homework, *paths.folder.glob("*.py"), *(paths.folder / "instructor").glob("*.py")]
     newest = max(path.stat().st_mtime for path in sources if path.is_file())
     if key is not None or not written.is_file() or written.stat().st_mtime < newest:
         if not used.is_file():

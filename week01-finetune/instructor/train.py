@@ -1,78 +1,71 @@
 """Measure the tables that the seminar draws: `python week01-finetune/instructor/train.py tables [--only PART]`.
 
-With `--pretraining NAME=FOLDER ...` it repeats the main rows on other pretrained models (`python -m lsdl.author.data.train clip --seed 1 --out FOLDER`).
+With `--pretraining NAME=FOLDER ...` it renews the part "pretraining": all methods, three seeds, on each of these models
+(`python -m lsdl.author.data.train clip --seed 1 --out FOLDER`); the committed one is `seed0=clip`.
 
-Executes the seminar's own cells tagged `define` and calls their `measure_tables`: nothing is written twice. It takes about a
-quarter of an hour of one thread (five seeds at every learning rate) and writes assets/seminar_tables.json: accuracies by method,
-learning rate and seed; feature movement; WiSE-FT curves; other pretrained towers; models that saw in-distribution pictures only.
+The generators of measure.py run on the seminar's own cells tagged `define`: nothing is written twice. All parts take about half an
+hour of one thread (five seeds at every learning rate), and each goes to assets/tables.json as soon as it is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
-import time
 from pathlib import Path
 
-import open_clip
 import torch
 
-from lsdl.author.seminar import seminar_names
+from lsdl.author.seminar import about_run, clocks, seminar_names, write_table
+from lsdl.tables import Row, Tables
 
 WEEK = Path(__file__).resolve().parents[1]
+# SETTINGS with which a test runs the seminar with RETRAIN = True: two steps and two seeds
+CHEAP = dict(epochs=1, batch_size=305, seeds=2, probe_rates=[3e-3], tune_rates=[3e-4, 1e-3], second_rates=[1e-5])
+CHEAP |= dict(
+    alphas=[0.0, 0.5, 1.0], shots=[4, 16], draws=2, other_towers=["simclr"], other_rates=[1e-3], scratch=[[1.0, [1]]]
+)
+PARTS = ("methods", "movement", "wise", "towers", "id_only")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["tables"])
-    parser.add_argument(
-        "--only", choices=["methods", "towers", "id_only"], help="renew one part of the committed tables"
-    )
-    parser.add_argument(
-        "--pretraining", nargs="+", metavar="NAME=FOLDER", help="the main rows, three seeds, on these models"
-    )
-    parser.add_argument("--out", type=Path, default=WEEK / "assets" / "seminar_tables.json")
+    parser.add_argument("--only", choices=PARTS, help="renew one part of the committed tables")
+    parser.add_argument("--pretraining", nargs="+", metavar="NAME=FOLDER", help='renew the part "pretraining"')
+    parser.add_argument("--out", type=Path, default=WEEK / "assets" / "tables.json")
     args = parser.parse_args()
     out = args.out.resolve()
-    models = {name: Path(folder).resolve() for name, folder in (m.split("=", 1) for m in args.pretraining or ())}
+    models = dict(model.split("=", 1) for model in args.pretraining or ())
+    models = {name: folder if folder == "clip" else str(Path(folder).resolve()) for name, folder in models.items()}
     torch.set_num_threads(1)
     os.chdir(WEEK)
     sys.path.insert(0, str(WEEK))
-    names, started = seminar_names(WEEK), time.time()
-    tables = json.loads(out.read_text(encoding="utf-8")) if (args.only or models) and out.exists() else {}
-    if models:
-        args.only = "pretraining"
-        measured = {args.only: repeat_pretrainings(names, models)}
-    else:
-        measured = names["measure_tables"](range(names["SETTINGS"]["seeds"]), args.only)
-    tables |= {name: [rounded(row) for row in rows] for name, rows in measured.items()}
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "open_clip": open_clip.__version__}
-    minutes = round((time.time() - started) / 60, 1)
-    about = tables.setdefault("about", {})
-    about |= {"settings": names["SETTINGS"], "threads": 1}
-    about |= {name: {"minutes": minutes, "versions": versions} for name in [args.only or "all parts"]}
-    text = [f' "about": {json.dumps(tables.pop("about"))}']
-    for name, rows in tables.items():
-        text.append(f' "{name}": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]")
-    out.write_text("{\n" + ",\n".join(text) + "\n}\n", encoding="utf-8")
-    print(f"wrote {out.name}, {out.stat().st_size / 1e3:.0f} kB, in {minutes} minutes")
+    names = seminar_names(WEEK)
+    tables = retrained(names, names["SETTINGS"]["seeds"])
+    for part in ("pretraining",) if models else (args.only,) if args.only else PARTS:
+        started = clocks()
+        rows = repeat_pretrainings(names, models) if models else tables[part]
+        write_table(out, part, rows, about_run(started, ("torch", "open_clip_torch"), settings=names["SETTINGS"]))
+        print(f"{part}: {len(rows)} rows in {out.name}")
 
 
-def repeat_pretrainings(names: dict, models: dict[str, Path]) -> list[dict]:
-    """Rows of the seminar's `measure_pretraining` for every model; a folder is as lsdl.author.data.train writes it."""
-    rows = []
+def retrained(names: dict, seeds: int) -> Tables:
+    """Tables that are measured; the seminar's names know them as `tables`."""
+    import measure
+
+    names["tables"] = Tables("assets/tables.json", measure, seminar=names, seeds=seeds, retrain=True)
+    return names["tables"]
+
+
+def repeat_pretrainings(names: dict, models: dict[str, str]) -> list[Row]:
+    """The part "pretraining" for every model; a folder is as lsdl.author.data.train writes it."""
+    rows: list[Row] = []
     for name, folder in models.items():
-        names["clip"] = names["load_clip"]("smoke", "cpu", str(folder))
+        names["clip"] = names["helpers"].load_clip("smoke", "cpu", folder)
         names["scale"] = names["clip"].model.logit_scale.exp().item()
-        rows += [{"pretrained": name} | row for row in names["measure_pretraining"](range(3))]
+        rows += [row | {"pretrained": name} for row in retrained(names, 3)["pretraining"]]
     return rows
-
-
-def rounded(row: dict) -> dict:
-    return {k: round(v, 4) if isinstance(v, float) and k != "lr" else v for k, v in row.items()}
 
 
 if __name__ == "__main__":
