@@ -41,7 +41,7 @@ def seminar(homework: Homework) -> SimpleNamespace:
     from lsdl.author.seminar import seminar_names
 
     with homework.at_home():
-        return SimpleNamespace(**seminar_names(homework.week), helpers=sys.modules["helpers"])
+        return SimpleNamespace(**seminar_names(homework.week) | {"helpers": sys.modules["helpers"]})
 
 
 @pytest.fixture(scope="module")

@@ -87,12 +87,12 @@ class Claims:
         return claim
 
     def lines(self, *names: str) -> None:
-        """Print some claims, a line each: what stands under the figure that they belong to.
+        """Print some claims (default: all), a line each: what stands under the figure that they belong to.
 
         Raises:
             ValueError: there is no claim of that name.
         """
-        print(_plain(self._named(names)))
+        print(_plain(self._named(names or self._claims)))
 
     def table(self, main: Sequence[str] = ()) -> None:
         """Display the table of claims; the same output carries the outcomes in machine-readable form.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from helpers import TEMPLATES, TinyClip, load_clip, load_task
+from checking import TinyClip
+from helpers import TEMPLATES, load_clip, load_task
 from torch import Generator, Tensor
 
 from lsdl.checks import Case

@@ -21,7 +21,7 @@ from lsdl.tables import Row, Tables
 
 WEEK = Path(__file__).resolve().parents[1]
 # SETTINGS with which a test runs the seminar with RETRAIN = True: two steps and two seeds
-CHEAP = dict(epochs=1, batch_size=305, seeds=2, probe_rates=[3e-3], tune_rates=[3e-4, 1e-3], second_rates=[1e-5])
+CHEAP = dict(epochs=1, batch_size=305, seeds=2, probe_rates=[3e-3], tune_rates=[1e-3], second_rates=[1e-5])
 CHEAP |= dict(
     alphas=[0.0, 0.5, 1.0], shots=[4, 16], draws=2, other_towers=["simclr"], other_rates=[1e-3], scratch=[[1.0, [1]]]
 )

@@ -1,0 +1,116 @@
+"""The figures of the seminar and the homework: one colour, marker and line per method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from torch import Tensor
+
+STYLE = {
+    "zero-shot": dict(color="0.35", marker="*", linestyle=":"),
+    "LP": dict(color="C0", marker="o", linestyle="-"),
+    "FT": dict(color="C3", marker="s", linestyle="--"),
+    "LP-FT": dict(color="C2", marker="^", linestyle=(0, (1, 1))),
+    "FT, zero-shot head": dict(color="C1", marker="D", linestyle="-."),
+    "stronger FT": dict(color="C4", marker="v", linestyle=(0, (5, 1))),
+    "WiSE-FT 0.5": dict(color="C5", marker="P", linestyle="-"),
+    "straight line": dict(color="0.6", marker="", linestyle=":"),
+}
+
+
+def plot_id_ood(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], ax: plt.Axes | None = None) -> plt.Axes:
+    """One marker per method at its ID and OOD accuracy in percent: means over seeds, with standard errors."""
+    ax = ax or plt.subplots(figsize=(5.5, 4), layout="constrained")[1]
+    for name, pair in points.items():
+        (x, dx), (y, dy) = map(mean_and_se, pair)
+        look = STYLE[name] | {"linestyle": "none"}
+        ax.errorbar(x, y, dy, dx, label=name, markersize=9, capsize=3, zorder=3, **look)
+    ax.set(xlabel="accuracy on the ID test, %", ylabel="mean accuracy on the OOD tests, %")
+    ax.legend()
+    return ax
+
+
+def plot_curves(
+    curves: Mapping[str, tuple[Sequence[float], Sequence]], ax: plt.Axes, *, floor: float | None = None, **labels
+) -> None:
+    """One line per method, in its `STYLE`: means over seeds with standard errors.
+
+    Args:
+        curves: by method x (n,) and y (n,) or (n, seeds).
+        floor: values below it stand as arrows on the lower edge, so that they do not squeeze the others.
+        labels: for `ax.set`.
+    """
+    for order, (name, (x, y)) in enumerate(curves.items()):
+        mean, error = np.array([mean_and_se(np.atleast_1d(value)) for value in y]).T
+        shown = mean >= (-np.inf if floor is None else floor)
+        place = np.where(shown, mean, np.nan)
+        ax.errorbar(x, place, error, label=name, markersize=5, capsize=2, elinewidth=0.8, **STYLE[name])
+        for k in np.flatnonzero(~shown):  # the marker, and an arrow down from it
+            top = floor + 6 - order
+            ax.plot(x[k], top, markersize=5, **STYLE[name])
+            ax.annotate("", (x[k], floor), (x[k], top), arrowprops=dict(arrowstyle="->", color=STYLE[name]["color"]))
+    ax.set(**labels)
+    if floor is not None:
+        ax.set_ylim(bottom=floor)
+
+
+def mean_and_se(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error; 0 for a single value."""
+    values = np.asarray(values, dtype=float)
+    return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+def plot_wise_ft(
+    alphas: Sequence[float],
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    counts: Mapping[str, int] | None = None,
+) -> plt.Figure:
+    """Accuracy over alpha, one panel a data set: `curves[panel][method]` holds one accuracy in percent per alpha.
+
+    Where `counts[panel]` gives the number of pictures, the titles name it and bars show one standard error of each accuracy.
+    """
+    figure, axes = plt.subplots(
+        1, len(curves), figsize=(4 * len(curves), 3.2), layout="constrained", squeeze=False, sharey=True
+    )
+    for ax, (panel, lines) in zip(axes[0], curves.items(), strict=True):
+        n = counts[panel] if counts else None
+        for (name, values), style in zip(lines.items(), ("-o", "--s", ":^", "-.D"), strict=False):
+            errors = [math.sqrt(value * (100 - value) / n) for value in values] if n else None
+            ax.errorbar(alphas, values, errors, fmt=style, label=name, markersize=4, capsize=2, elinewidth=0.8)
+        ax.set(xlabel="alpha (0: zero-shot, 1: fine-tuned)", title=f"{panel}, n = {n}" if n else panel)
+        ax.grid(alpha=0.3)
+    axes[0][0].set_ylabel("accuracy, %" + (" (bars: ± 1 standard error)" if counts else ""))
+    axes[0][0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def draw_two_towers(images: Tensor, captions: Sequence[str]) -> plt.Figure:
+    """CLIP as a picture: n images (n, 3, size, size) and their captions, two towers, the n x n matrix of similarities."""
+    figure, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    ax.set(xlim=(0, 13), ylim=(0, 5.2), aspect="equal")
+    ax.axis("off")
+    box = dict(boxstyle="round,pad=0.5", facecolor="#dbe9f6", edgecolor="0.3")
+    arrow = dict(arrowstyle="->", color="0.3")
+    n = len(images)
+    for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        ax.imshow(image.permute(1, 2, 0), extent=(0.1 + 1.1 * k, 1.1 + 1.1 * k, 3.6, 4.6))
+        ax.text(0.1, 1.9 - 0.6 * k, f"“{caption}”", fontsize=8, va="center")
+    ax.text(5.3, 4.1, "image tower $f$", ha="center", va="center", bbox=box, fontsize=9)
+    ax.text(5.3, 1.3, "text tower $g$", ha="center", va="center", bbox=box, fontsize=9)
+    for y, letter in ((4.1, "u"), (1.3, "v")):
+        ax.annotate("", (4.1, y), (3.5, y), arrowprops=arrow)
+        ax.annotate("", (7.1, y), (6.5, y), arrowprops=arrow)
+        names = ", ".join(f"{letter}_{k + 1}" for k in range(n))
+        ax.text(7.9, y, f"${names}$\nunit length", ha="center", va="center", fontsize=9)
+        ax.annotate("", (9.5, 2.7 + (y - 2.7) * 0.35), (8.8, y), arrowprops=arrow)
+    for i in range(n):
+        for j in range(n):
+            colour = "#8fc1e3" if i == j else "white"
+            x, y = 9.7 + j, 3.2 + (n - 1) / 2 - i - 1
+            ax.add_patch(plt.Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="0.4"))
+            ax.text(x + 0.5, y + 0.5, f"$u_{i + 1} \\cdot v_{j + 1}$", ha="center", va="center", fontsize=8)
+    ax.set_title("training pulls the diagonal (the pairs) up and pushes the rest down", fontsize=9, loc="right")
+    return figure
