@@ -28,7 +28,7 @@ run: $(STAMP)  ## rerun week 01, make its student release, grade three example s
 test: $(STAMP)  ## all tests, notebooks included, but for the weekly ones (browser, GPU)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -q -m "not browser and not gpu and not weekly" $(TEST_ARGS)
 
-fast: $(STAMP)  ## the toolkit, lint, and the weeks that differ from origin/main, without what takes over 20 seconds: before a commit
+fast: $(STAMP)  ## the toolkit, lint, and the weeks that differ from origin/main, without what takes over 12 seconds (3 minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -q --changed-weeks -m "not slow and not browser and not gpu and not weekly" $(TEST_ARGS)
 
 lint: $(STAMP)  ## ruff, and the rules every week keeps

@@ -76,6 +76,7 @@ def test_doctor_exits_with_1_where_something_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 1 and "not JSON" in done.stdout
 
 
+@pytest.mark.slow
 def test_refs_are_recorded_compared_and_their_key_remembered(tmp_path: Path) -> None:
     root = tmp_path / "course"
     shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)

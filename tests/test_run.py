@@ -71,6 +71,7 @@ def test_a_failure_and_a_good_notebook(tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["ok", "failed"]
 
 
+@pytest.mark.slow
 def test_a_run_stops_at_its_time_limit_with_its_kernel(tmp_path: Path) -> None:
     code_cell = code("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(100)")
     week = small_week.write_week(tmp_path, homework_node=small_week.homework(code_cell))
@@ -92,6 +93,7 @@ def test_a_run_stops_at_its_time_limit_with_its_kernel(tmp_path: Path) -> None:
     assert not runs()
 
 
+@pytest.mark.slow
 def test_update_stores_outputs_then_claims_are_held_and_the_budget_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

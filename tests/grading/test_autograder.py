@@ -118,6 +118,7 @@ def test_the_marks_of_stock_nbgrader(tmp_path: Path) -> None:
     assert set(ours["perfect"].values()) == {3, 1, None} and set(ours["untouched"].values()) == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.linux
 def test_the_marks_of_stock_nbgrader_for_plain_asserts(week: Path) -> None:
     release(week, check=False)

@@ -159,6 +159,7 @@ def test_a_folder_without_a_homework(week: Path, tmp_path: Path) -> None:
         grade(week, tmp_path / "empty")
 
 
+@pytest.mark.slow
 @pytest.mark.linux
 def test_only_what_is_not_finished_runs_again(
     week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -299,6 +300,7 @@ def test_what_the_gradebook_refuses_is_a_row(
     assert table["bob"].points == 4
 
 
+@pytest.mark.slow
 @pytest.mark.linux
 def test_a_cluster_gives_the_same_marks(week: Path, submit: Callable[..., Path]) -> None:
     """Two workers of dask.distributed, each a process of its own."""

@@ -169,3 +169,8 @@ def test_the_clustered_error_is_the_paired_one_without_clusters_and_grows_with_c
     assert alone == pytest.approx(math.sqrt(15.36))  # the homework's case by hand
     copies = helpers.clustered_error(right_a.repeat(4), right_b.repeat(4), torch.arange(100).repeat(4))
     assert copies == pytest.approx(alone)
+
+
+def test_the_backbone_of_full_scale_is_resnet18(helpers: ModuleType) -> None:
+    backbone = helpers.make_backbone("full")
+    assert backbone(torch.zeros(2, 3, 96, 96)).shape == (2, helpers.feature_dim(backbone)) == (2, 512)
