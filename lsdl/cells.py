@@ -19,6 +19,7 @@ HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
 # A whole region with its marker lines: what nbgrader takes out of a released cell.
 HIDDEN_TESTS = re.compile(rf"^[^\n]*{HIDDEN[0]}.*?{HIDDEN[1]}.*?$\n?", re.DOTALL | re.MULTILINE)
 CHECK_CALLS = ("check", "check.inputs")
+TASK_HEADER = re.compile(r"##\s+(Task\b.*)")  # of a markdown cell: the task that begins there
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ def source_of(cell: Cell) -> str:
     """The text of a cell, which a file may hold as a list of lines."""
     source = cell["source"]
     return source if isinstance(source, str) else "".join(source)
+
+
+def without_magics(source: str) -> str:
+    """A code cell as plain Python: the lines for IPython (`%matplotlib inline`, `!ls`) are empty, so that all keep their number."""
+    return "\n".join("" if line.startswith(("%", "!")) else line for line in source.splitlines())
 
 
 def tags(cell: Cell) -> frozenset[str]:

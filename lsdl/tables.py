@@ -146,14 +146,11 @@ class Tables:
         found = self.rows(name, **where)
         if any(column not in row for row in found):
             raise NoTable(f"{name!r} has no column {column!r}; there is {_listed(found[0])}.")
-        seeds = sorted({row.get("seed", 0) for row in found})
-        return np.array([np.mean([row[column] for row in found if row.get("seed", 0) == seed]) for seed in seeds])
+        return per_seed(found, column)
 
     def best(self, name: str, column: str, of: str, *, lowest: bool = False, **where: Any) -> Any:
         """The setting in the column `of` whose mean of `column` over seeds is highest (`lowest`: lowest); the first of equals."""
-        settings = list(dict.fromkeys(row[of] for row in self.rows(name, **where)))
-        means = [self.values(name, column, **{of: setting}, **where).mean() for setting in settings]
-        return settings[int(np.argmin(means) if lowest else np.argmax(means))]
+        return best_setting(self.rows(name, **where), column, of, lowest=lowest)
 
     def show(
         self,
@@ -195,6 +192,19 @@ class Tables:
         print(" " * width, *(f"{head:>{w}}" for head, w in zip(heads, widths, strict=True)), sep="  ")
         for line, row in zip(lines, cells, strict=True):
             print(f"{line!s:{width}}", *(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)), sep="  ")
+
+
+def per_seed(rows: Sequence[Row], column: str) -> np.ndarray:
+    """A column's mean over the rows of each seed, in the order of the seeds: (seeds,) float64."""
+    seeds = sorted({row.get("seed", 0) for row in rows})
+    return np.array([np.mean([row[column] for row in rows if row.get("seed", 0) == seed]) for seed in seeds])
+
+
+def best_setting(rows: Sequence[Row], column: str, of: str, *, lowest: bool = False) -> Any:
+    """The setting in the column `of` whose mean of `column` over seeds is highest (`lowest`: lowest); the first of equals."""
+    settings = list(dict.fromkeys(row[of] for row in rows))
+    means = [per_seed([row for row in rows if row[of] == setting], column).mean() for setting in settings]
+    return settings[int(np.argmin(means) if lowest else np.argmax(means))]
 
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"

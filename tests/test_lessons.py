@@ -5,7 +5,6 @@ Both at once, with the cheap settings of the week's train.py: first all cells of
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lsdl.author.course import find_weeks
+from lsdl.author.homework import Homework
 
 ROOT = Path(__file__).parents[1]
 WEEKS = [week for week in find_weeks(ROOT) if (week / "measure.py").is_file()]
@@ -42,13 +42,6 @@ assert not set(tables.parts) - set(tables._rows), "parts that nothing uses"
 def test_the_core_runs_alone_and_retrain_measures_every_part(week: Path) -> None:
     env = {key: value for key, value in os.environ.items() if key not in ("LSDL_OUTBOX", "NBGRADER_EXECUTION")}
     env |= {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", RUN, json.dumps(cheap_settings(week))]
+    command = [sys.executable, "-c", RUN, json.dumps(Homework(week).instructor("train").CHEAP)]
     done = subprocess.run(command, cwd=week, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-def cheap_settings(week: Path) -> dict:
-    spec = importlib.util.spec_from_file_location("week_train", week / "instructor" / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.CHEAP

@@ -10,6 +10,8 @@ import nbformat
 import pytest
 
 from lsdl.author.course import find_weeks
+from lsdl.author.packages import imported_names
+from lsdl.cells import without_magics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROOMS = ("student", "author", "grading", "cli")  # each may import those before it
@@ -18,21 +20,12 @@ WEEKS = find_weeks(REPOSITORY)
 
 
 def room_of(module: str) -> str:
-    second = (module.split(".") + [""])[1]
-    return second if second in ROOMS[1:] else "student"
+    first, second, *_ = (*module.split("."), "")
+    return second if first == "lsdl" and second in ROOMS[1:] else "student"
 
 
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module of lsdl that is imported at any depth, with the names taken from it, which may be modules."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "lsdl")
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lsdl":
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def strings_with_imports(tree: ast.AST) -> Iterator[ast.AST]:
@@ -50,7 +43,7 @@ def strings_with_imports(tree: ast.AST) -> Iterator[ast.AST]:
 def test_a_room_imports_only_the_rooms_before_it(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     own = ROOMS.index(room_of(name_of(path)))
-    found = [module for part in (tree, *strings_with_imports(tree)) for module in imported(part)]
+    found = [module for part in (tree, *strings_with_imports(tree)) for module in imported_names(part)]
     assert [module for module in found if ROOMS.index(room_of(module)) > own] == []
 
 
@@ -60,7 +53,7 @@ def test_no_import_is_part_of_a_circle() -> None:
     for path in MODULES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         own = name_of(path)
-        found = {module if module in names else module.rpartition(".")[0] for module in imported(tree)}
+        found = {module if module in names else module.rpartition(".")[0] for module in imported_names(tree)}
         arrows[own] = {module for module in found if module in names and not own.startswith(module)}
     while leaves := {name for name, targets in arrows.items() if not targets & arrows.keys()}:
         arrows = {name: targets for name, targets in arrows.items() if name not in leaves}
@@ -72,14 +65,12 @@ def test_a_week_imports_what_students_have_and_its_instructor_part_the_author_s_
     sources = {path.relative_to(week): path.read_text(encoding="utf-8") for path in week.rglob("*.py")}
     for path in week.glob("*.ipynb"):
         cells = [cell.source for cell in nbformat.read(path, nbformat.NO_CONVERT).cells if cell.cell_type == "code"]
-        sources[path.relative_to(week)] = "\n".join(
-            line for cell in cells for line in cell.splitlines() if not line.lstrip().startswith(("%", "!"))
-        )
+        sources[path.relative_to(week)] = "\n".join(map(without_magics, cells))
     wrong = []
     for path, source in sources.items():
         allowed = ("student", "author") if path.parts[0] == "instructor" else ("student",)
         tree = ast.parse(source)
-        wrong += [f"{path}: {name}" for name in imported(tree) if room_of(name) not in allowed]
+        wrong += [f"{path}: {name}" for name in imported_names(tree) if room_of(name) not in allowed]
         others = {part.name for part in WEEKS} - {week.name}
         wrong += [f"{path}: {name}" for name in others if name in source]
     assert wrong == []

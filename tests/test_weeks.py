@@ -16,6 +16,7 @@ from lsdl.author.course import find_weeks
 from lsdl.author.homework import GradedCell, Homework, Namespace, defined_names
 from lsdl.author.reach import reachable
 from lsdl.author.references import check_references, recorded
+from lsdl.cells import without_magics
 from lsdl.checks import ReferenceStore
 
 ROOT = Path(__file__).parents[1]
@@ -193,8 +194,7 @@ def taught_functions(homework: Homework) -> Namespace:
             tags = set(cell.metadata.get("tags", []))
             if cell.cell_type != "code" or "setup" in tags:
                 continue
-            source = "\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!")))
-            for statement in ast.parse(source).body:
+            for statement in ast.parse(without_magics(cell.source)).body:
                 defines = isinstance(statement, ast.FunctionDef | ast.ClassDef)
                 if defines or isinstance(statement, ast.Import | ast.ImportFrom) or tags & {"define", "parameters"}:
                     part = ast.Module([statement], [])

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsdl.claims import Claims
-from lsdl.tables import Row, Tables, part
+from lsdl.tables import Row, Tables, best_setting, part
 
 METHODS = LP, FT, LP_FT, ZS_FT = "LP", "FT", "LP-FT", "FT, zero-shot head"
 _TRAINED: dict[tuple[int, str, float, int], nn.Module] = {}  # by model, method, rate and seed: several parts need them
@@ -72,11 +72,7 @@ def methods(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
 
 def chosen_rate(rows: Sequence[Row], method: str) -> float:
     """The rate with the best mean accuracy on the ID validation pictures; the first of equals."""
-    found: dict[float, list[float]] = {}
-    for row in rows:
-        if row["method"] == method:
-            found.setdefault(row["lr"], []).append(row["val"])
-    return max(found, key=lambda lr: np.mean(found[lr]))
+    return best_setting([row for row in rows if row["method"] == method], "val", "lr")
 
 
 def stronger_rate(rows: Sequence[Row]) -> float:

@@ -26,10 +26,9 @@ from nbformat import NotebookNode
 
 import lsdl.checks
 from lsdl.author.course import CourseError
-from lsdl.cells import is_manual, named_in, role, tags, visible_part
+from lsdl.cells import TASK_HEADER, is_manual, named_in, role, tags, visible_part
 from lsdl.checks import Alternative, Case, Mistake
 
-TASK_HEADER = re.compile(r"##\s+(Task\b.*)")
 Namespace = dict[str, Any]
 
 

@@ -41,7 +41,7 @@ from markdown_it import MarkdownIt
 
 from lsdl.author.course import WEEK_FILE, CourseError, week_facts
 from lsdl.author.problem import Problem
-from lsdl.cells import SOLUTION, grade_id, is_test, role, source_of, tags, visible_part
+from lsdl.cells import SOLUTION, TASK_HEADER, grade_id, is_test, role, source_of, tags, visible_part, without_magics
 from lsdl.claims import MIME
 
 # Weeks from before these limits: they may lack `lesson = true`. A week leaves the list when it is rewritten, until it is empty.
@@ -65,7 +65,6 @@ AT_HOME = re.compile(r"(\d+\.? )?(Exercises|References)\b")
 BULLET = re.compile(r"^ *[-*+] +\S", re.MULTILINE)
 BADGE = re.compile(r"\[!\[[^\]]*\]\([^)\s]*\)\]\([^)\s]*\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(|<img\b|<svg\b")
-TASK = re.compile(r"## +(Task\b.*)")
 MINUTES = re.compile(r"\b(\d+) minutes\b")
 REGION = re.compile(rf"^ *{SOLUTION[0]}\n(.*?)^ *{SOLUTION[1]}$", re.DOTALL | re.MULTILINE)
 DETAILS = re.compile(r"<details.*?</details>", re.DOTALL)
@@ -197,7 +196,7 @@ class _Cell:
 
 def _parsed(source: str) -> ast.Module:
     try:
-        return ast.parse("\n".join("" if line[:1] in "%!" else line for line in source.splitlines()))
+        return ast.parse(without_magics(source))
     except SyntaxError:
         return ast.Module([], [])
 
@@ -247,14 +246,10 @@ def _written(node: ast.AST) -> set[str]:
 # The seminar
 
 
-@dataclass(frozen=True)
-class _Section:
-    title: str  # "" above the first header
-    cells: list[_Cell]
+class _Counted:
+    """What has a core to be counted: a section, or the seminar."""
 
-    @property
-    def core(self) -> list[_Cell]:
-        return [] if AT_HOME.match(self.title) else [cell for cell in self.cells if "further" not in cell.tags]
+    core: list[_Cell]
 
     @property
     def words(self) -> int:
@@ -262,10 +257,20 @@ class _Section:
 
     @property
     def lines(self) -> int:
-        return sum(cell.lines for cell in self.core)
+        return _lines(self.core)
 
 
-class _Seminar:
+@dataclass(frozen=True)
+class _Section(_Counted):
+    title: str  # "" above the first header
+    cells: list[_Cell]
+
+    @property
+    def core(self) -> list[_Cell]:
+        return [] if AT_HOME.match(self.title) else [cell for cell in self.cells if "further" not in cell.tags]
+
+
+class _Seminar(_Counted):
     def __init__(self, week: Path, cells: list[_Cell]) -> None:
         self.week, self.cells = week, cells
 
@@ -312,14 +317,6 @@ class _Seminar:
     @property
     def share_introduced(self) -> float:
         return sum(self.introduced.values()) / len(self.introduced) if self.introduced else 1.0
-
-    @property
-    def words(self) -> int:
-        return sum(cell.words for cell in self.core)
-
-    @property
-    def lines(self) -> int:
-        return sum(cell.lines for cell in self.core)
 
     @property
     def minutes(self) -> int:
@@ -587,7 +584,7 @@ class _Homework:
         parts: list[_Task] = []
         for cell in self.cells:
             if not cell.code and re.match(r"##? ", cell.source):
-                header = TASK.match(cell.source)
+                header = TASK_HEADER.match(cell.source)
                 parts.append(_Task(header[1] if header else "", []))
             if parts:
                 parts[-1].cells.append(cell)

@@ -37,6 +37,7 @@ import lsdl
 from lsdl.author.course import Budget, load_course
 from lsdl.author.times import store_times
 from lsdl.claims import compare_claims, read_claims
+from lsdl.files import digest_of
 
 TIMEOUT_BUDGETS = 5  # a notebook is stopped after this many budgets
 MAX_SEMINAR_BYTES = 2_000_000
@@ -341,14 +342,9 @@ def _hidden_references(week: Path) -> str:
 
 
 def _tree_hash(path: Path) -> str:
-    """SHA-256 over names and bytes of a file or folder, without compiled Python and `lsdl.grading` (no notebook's)."""
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    for file in files:
-        if file.is_file() and not {"__pycache__", "grading"} & set(file.relative_to(path.parent).parts):
-            digest.update(f"{file.relative_to(path.parent).as_posix()}\0{file.stat().st_size}\0".encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+    """SHA-256 over names and bytes of a file or folder, without `lsdl.grading` (no notebook's)."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return digest_of((file for file in files if "grading" not in file.relative_to(path.parent).parts), path.parent)
 
 
 def _cells_done(log: Path) -> tuple[int, int]:

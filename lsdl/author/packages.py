@@ -37,13 +37,13 @@ def third_party(trees: Iterable[ast.AST]) -> set[str]:
 
     Those of the standard library are left out.
     """
-    todo, seen = {name for tree in trees for name in _imported(tree)}, set[str]()
+    todo, seen = {name for tree in trees for name in imported_names(tree)}, set[str]()
     while todo:
         name = todo.pop()
         seen.add(name)
         path = Path(lsdl.__file__).parent.joinpath(*name.split(".")[1:]).with_suffix(".py")
         if name.startswith("lsdl.") and path.is_file():
-            todo |= _imported(ast.parse(path.read_text(encoding="utf-8"))) - seen
+            todo |= imported_names(ast.parse(path.read_text(encoding="utf-8"))) - seen
     return {name.split(".")[0] for name in seen} - sys.stdlib_module_names - {"lsdl"}
 
 
@@ -75,7 +75,7 @@ def _modules() -> dict[str, list[str]]:
     return dict(metadata.packages_distributions())
 
 
-def _imported(tree: ast.AST) -> set[str]:
+def imported_names(tree: ast.AST) -> set[str]:
     """Dotted names of what a tree imports; of `from a import b` both `a` and `a.b`, which may be a module."""
     names: set[str] = set()
     for node in ast.walk(tree):

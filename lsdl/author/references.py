@@ -24,6 +24,7 @@ from lsdl.author.course import WeekPaths
 from lsdl.author.homework import GradedCell, Homework, HomeworkError, Namespace
 from lsdl.checks import Case, Entry, NoReference, ReferenceStore
 from lsdl.compare import Packed, compare, pack, unpack
+from lsdl.files import digest_of
 
 CACHE = "LSDL_RECORD_CACHE"
 CACHED = 6  # recordings of a week that stay there
@@ -79,15 +80,16 @@ def recorded(
 def _record_digest(week: Path) -> str:
     """A hash of all that the references of a week depend on, but for the key."""
     package = Path(lsdl.__file__).parent
-    files = [week / "homework.ipynb", *week.glob("*.py"), *(week / "instructor").glob("*.py")]
-    files += [*(week / "assets").rglob("*"), *package.glob("*.py"), *(package / "author").glob("*.py")]
-    files += (package / "data").rglob("*")
+    own = [
+        week / "homework.ipynb",
+        *week.glob("*.py"),
+        *(week / "instructor").glob("*.py"),
+        *(week / "assets").rglob("*"),
+    ]
+    code = [*package.glob("*.py"), *(package / "author").glob("*.py"), *(package / "data").rglob("*")]
     versions = [sys.version, *(version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn"))]
-    digest = hashlib.sha256(repr((versions, torch.backends.cpu.get_cpu_capability())).encode())
-    for file in sorted(path for path in files if path.is_file() and path.suffix != ".pyc"):
-        data = file.read_bytes()
-        digest.update(f"{file.name} {len(data)}\n".encode() + data)
-    return digest.hexdigest()
+    state = versions, torch.backends.cpu.get_cpu_capability(), digest_of(own, week), digest_of(code, package)
+    return hashlib.sha256(repr(state).encode()).hexdigest()
 
 
 def record(

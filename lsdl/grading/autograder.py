@@ -93,7 +93,8 @@ def run_job(job: Job, *, unsafe: bool = False) -> Result:
 
 
 def _zygote(week: Path, unsafe: bool) -> Zygote:
-    key = (week.name, tuple(libraries(week)), unsafe)
+    sources = (week / "homework.ipynb", *sorted(week.glob("*.py")))
+    key = (week.name, _libraries(week, tuple(path.stat().st_mtime_ns for path in sources)), unsafe)
     with _zygotes_lock:
         known = _zygotes.get(key)
         if known is None or not known.alive:
@@ -101,6 +102,12 @@ def _zygote(week: Path, unsafe: bool) -> Zygote:
                 known.close()
             _zygotes[key] = known = Zygote(week, partly=unsafe)
         return known
+
+
+@lru_cache(maxsize=16)
+def _libraries(week: Path, _modified: tuple[int, ...]) -> tuple[str, ...]:
+    """What a week imports; read once, not for every submission."""
+    return tuple(libraries(week))
 
 
 @atexit.register

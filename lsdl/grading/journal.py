@@ -16,11 +16,9 @@ from typing import Any
 
 import lsdl
 from lsdl.author.course import WEEK_FILE, CourseError, WeekPaths, week_facts
-from lsdl.files import write_whole
+from lsdl.files import digest_of, write_whole
 from lsdl.grading.autograder import Result
 from lsdl.grading.verdict import Verdict
-
-SKIPPED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
 
 
 class Journal:
@@ -106,10 +104,7 @@ def digest_of_week(week: WeekPaths) -> str:
     settings = [week.release / "homework.ipynb", week.hidden_references, week.config]
     state = hashlib.sha256(lsdl.__version__.encode() + _facts(folder))
     for place, paths in ((lsdl_itself, code), (folder, own), (week.gradebook, settings)):
-        for path in sorted(paths):
-            if path.is_file() and not SKIPPED_FOLDERS & set(path.relative_to(place).parts):
-                data = path.read_bytes()
-                state.update(f"{path.relative_to(place).as_posix()} {len(data)}\n".encode() + data)
+        state.update(digest_of(paths, place).encode())
     return state.hexdigest()
 
 
