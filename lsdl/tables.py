@@ -120,7 +120,7 @@ class Tables:
             raise NoTable(f"{self.file.name} has no part {name!r}; there is {known}. RETRAIN = True measures it.")
         return tables[name]
 
-    def rows(self, name: str, **where: Any) -> list[Row]:
+    def rows(self, name: str, /, **where: Any) -> list[Row]:
         """The rows of a part in which every column of `where` has that value.
 
         Raises:
@@ -134,7 +134,7 @@ class Tables:
             raise NoTable(f"No row of {name!r} has {given}; there is {there}.")
         return found
 
-    def values(self, name: str, column: str, **where: Any) -> np.ndarray:
+    def values(self, name: str, column: str, /, **where: Any) -> np.ndarray:
         """One number per seed, in the order of the seeds: the column's mean over the seed's rows that match `where`.
 
         Returns:
@@ -148,7 +148,7 @@ class Tables:
             raise NoTable(f"{name!r} has no column {column!r}; there is {_listed(found[0])}.")
         return per_seed(found, column)
 
-    def best(self, name: str, column: str, of: str, *, lowest: bool = False, **where: Any) -> Any:
+    def best(self, name: str, column: str, of: str, /, *, lowest: bool = False, **where: Any) -> Any:
         """The setting in the column `of` whose mean of `column` over seeds is highest (`lowest`: lowest); the first of equals."""
         return best_setting(self.rows(name, **where), column, of, lowest=lowest)
 
@@ -156,6 +156,7 @@ class Tables:
         self,
         name: str,
         columns: Sequence[str],
+        /,
         *,
         by: str,
         chosen: Mapping[Any, Mapping[str, Any]] | None = None,
