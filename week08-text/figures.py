@@ -13,7 +13,6 @@ STYLE: dict[str, dict[str, Any]] = {
     "by tiles": dict(color="C0", marker="o", linestyle="-"),
     "without cache": dict(color="C3", marker="s", linestyle="--"),
     "with cache": dict(color="C0", marker="o", linestyle="-"),
-    "prefill": dict(color="C2", marker="^", linestyle=(0, (1, 1))),
     "none": dict(color="C7", marker="x", linestyle=":"),
     "sinusoidal": dict(color="C1", marker="D", linestyle="-."),
     "learned": dict(color="C3", marker="s", linestyle="--"),
@@ -89,8 +88,8 @@ def plot_online(scores: Sequence[float], states: np.ndarray, average: float) -> 
     axes[1].plot(acc / ell, color="C0", label="acc / ell, keys so far")
     axes[1].axhline(average, linestyle=":", color="k", label="softmax of the whole row")
     axes[1].set(xlabel="keys seen", ylabel="output", title="At the last key the output is exact")
-    for ax in axes:
-        ax.legend()
+    axes[0].legend(frameon=True, loc="lower right")
+    axes[1].legend()
     return figure
 
 
@@ -116,10 +115,8 @@ def plot_by_position(rows: Sequence[Mapping[str, Any]], length: int) -> plt.Figu
     axes[0].axvline(length, color="k", linewidth=0.8)
     axes[0].set(xlabel="position (line: training length T)", ylabel="loss, nats per token", title="Loss by position")
     axes[1].axhline(0, color="k", linewidth=0.8)
-    axes[1].set(
-        xlabel="position", ylabel="nats per token", title="More text than the window: above 0 it hurts", ylim=(None, None)
-    )
-    axes[0].legend(ncols=2)
+    axes[1].set(xlabel="position", ylabel="all minus window, nats per token", title="Above 0, more text hurts")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
 
 
@@ -131,7 +128,7 @@ def plot_distance(theta: np.ndarray, slopes: Sequence[float], reach: int = 256) 
         slopes: of the heads that are shown.
     """
     distance = np.arange(reach)
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     for pair, line in zip((0, len(theta) // 4, len(theta) - 1), (":", "--", "-."), strict=True):
         axes[0].plot(distance, np.cos(distance * theta[pair]), line, color="C5", linewidth=1, label=f"pair {pair}")
     mean = np.cos(distance[:, None] * theta).mean(1)
@@ -142,7 +139,7 @@ def plot_distance(theta: np.ndarray, slopes: Sequence[float], reach: int = 256) 
     axes[0].set(xlabel="distance p - s", ylabel="q · k per pair, q = k", title="RoPE: near is high, far is anything")
     axes[1].set(xlabel="distance p - s", ylabel="factor on the weight", title="ALiBi: far is faint")
     for ax in axes:
-        ax.legend(frameon=True, framealpha=0.95, loc="upper right")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, columnspacing=1, handlelength=2)
     return figure
 
 

@@ -92,8 +92,9 @@ def experts(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
         for seed in seeds:
             model, losses = s.fit(config, seed=seed)
             row = {"name": name, "seed": seed, "loss": validation_loss(s, model), "curve": models.thinned(losses)}
-            sparse = config.mlp == "experts"
-            yield row | ({"use": models.expert_use(model, s.corpus.held_out(s.T, s.SETTINGS["texts"])[:, :-1])} if sparse else {})
+            if config.mlp == "experts":
+                row["use"] = models.expert_use(model, s.corpus.held_out(s.T, s.SETTINGS["texts"])[:, :-1])
+            yield row
 
 
 @part(minutes=3)
@@ -155,27 +156,34 @@ def better(t: Tables, part_name: str, variant: str, rival: str, tolerance: float
 def _memory(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
     lengths, grows = live["settings"]["lengths"], live["memory"]
     ends = f"peak memory of one call, {lengths[0]} to {lengths[-1]} tokens"
-    yield counted("the plain formula's memory grows faster than N^1.5", grows["plain formula"] - 1.5, ends, "N^2 scores")
-    paper = "Dao et al. 2022, theorem 1: O(N) memory beyond inputs and output"
+    name = "the plain formula's memory grows faster than N^1.5"
+    yield counted(name, grows["plain formula"] - 1.5, ends, "N^2 scores")
+    paper = "Dao et al. 2022, theorem 1: O(N)"
     yield counted("tiles keep attention memory linear (under N^1.25)", 1.25 - grows["by tiles"], ends, paper)
 
 
 def _cache(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
-    contexts, grows, held = live["settings"]["contexts"], live["work"], live["cache bytes"]
-    where = f"FLOPs of one generated token, context {contexts[0]} to {contexts[-1]}, small Llama"
+    contexts, grows = live["settings"]["contexts"], live["work"]
+    where = f"FLOPs per token, context {contexts[0]} to {contexts[-1]}"
     without, cached = (grows[name, "bmm"] for name in ("without cache", "with cache"))
     yield counted("without a cache attention costs about n^2 a token (over n^1.75)", without - 1.75, where)
     yield counted("with a cache attention costs about n a token (under n^1.25)", 1.25 - cached, where)
     name = "with a cache projections and MLP cost the same at any context (under n^0.1)"
     yield counted(name, 0.1 - grows["with cache", "mm"], where)
-    name, where = "grouped queries cut the cache by the group factor", "8 heads, 8 against 2 KV heads: at least 99 % of 4"
-    yield counted(name, held[8] / held[2] - 0.99 * 4, where, "Ainslie et al. 2023, section 2.2", "times")
 
 
 def _sharing(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
-    H = live["settings"]["heads"]
-    name, few, all_heads = "grouped queries (half the KV heads) cost at most 0.02 nats", f"{H // 2} KV heads", f"{H} KV heads"
-    paper, where = "Ainslie et al. 2023, abstract: close to multi-head", "validation loss, equal width"
+    H, held = live["settings"]["heads"], live["cache bytes"]
+    few, all_heads, where = f"{H // 2} KV heads", f"{H} KV heads", "validation loss, equal width"
+    name, least = (
+        "grouped queries cut the cache by the group factor",
+        "8 heads, 8 against 2 KV heads: at least 99 % of 4",
+    )
+    yield counted(name, held[8] / held[2] - 0.99 * 4, least, "Ainslie et al. 2023, section 2.2", "times")
+    name, paper = (
+        "grouped queries (half the KV heads) cost at most 0.02 nats",
+        "Ainslie et al. 2023: close to multi-head",
+    )
     yield dict(name=name, values=better(t, "kv", few, all_heads, 0.02), condition=where, paper=paper)
     name, paper = "one KV head costs loss", "Shazeer 2019: minor degradation"
     yield dict(name=name, values=better(t, "kv", all_heads, "1 KV heads"), condition=where, paper=paper)
@@ -188,17 +196,17 @@ def beyond(t: Tables, name: str) -> np.ndarray:
 
 def _positions(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
     T = live["settings"]["length"]
-    over, within = f"T = {T}, reading up to {4 * T} tokens, against its own window", f"validation loss at T = {T}"
-    paper = "Press et al. 2022, figure 1: ALiBi's perplexity stays, sinusoidal's explodes, rotary's rises"
-    name = "ALiBi extrapolates (at most 0.02 nats over its window)"
-    yield dict(name=name, values=0.02 - beyond(t, "alibi"), condition=over, paper=paper)
-    yield dict(name="RoPE degrades beyond the training length", values=beyond(t, "rope"), condition=over, paper=paper)
-    name = "learned positions fail beyond the training length"
-    yield dict(name=name, values=beyond(t, "learned"), condition=f"{over}; those rows were never trained")
-    name = "sinusoidal positions degrade beyond the training length"
-    yield dict(name=name, values=beyond(t, "sinusoidal"), condition=over, paper=paper)
-    shaw = "Shaw et al. 2018, abstract: +1.3 and +0.3 BLEU over sinusoidal"
-    for kind, paper in {"shaw": shaw, "rope": "", "alibi": ""}.items():
+    over, within = f"T = {T}, reading {4 * T} tokens", f"validation loss at T = {T}"
+    press = "Press et al. 2022, figure 1: perplexity {}"
+    for name, values, paper in (
+        ("ALiBi extrapolates (at most 0.02 nats over its window)", 0.02 - beyond(t, "alibi"), press.format("stays")),
+        ("RoPE degrades beyond the training length", beyond(t, "rope"), press.format("rises")),
+        ("learned positions fail beyond the training length", beyond(t, "learned"), ""),
+        ("sinusoidal positions degrade beyond the training length", beyond(t, "sinusoidal"), press.format("explodes")),
+    ):
+        yield dict(name=name, values=values, condition=over, paper=paper)
+    for kind in ("shaw", "rope", "alibi"):
+        paper = "Shaw et al. 2018, abstract: +1.3 and +0.3 BLEU over sinusoidal" if kind == "shaw" else ""
         gain = better(t, "positions", kind, "learned")
         yield dict(name=f"{kind} beats learned positions", values=gain, condition=within, paper=paper)
 
@@ -209,14 +217,15 @@ def _gated(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
         ("GEGLU beats a GELU layer", "geglu", "gelu", "1.633 against 1.679"),
         ("ReGLU beats a ReLU layer", "reglu", "relu", "1.645 against 1.677"),
     ):
-        paper = f"Shazeer 2020, table 1: held-out log-perplexity {numbers}"
+        paper = f"Shazeer 2020, table 1: {numbers}"
         where = "validation loss at equal parameters"
         yield dict(name=name, values=better(t, "mlp", gated, plain), condition=where, paper=paper)
 
 
 def _norm(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
     name, paper = "RMSNorm is at most 0.02 nats worse than LayerNorm", "Zhang and Sennrich 2019, abstract: comparable"
-    yield dict(name=name, values=better(t, "norm", "RMSNorm", "LayerNorm", 0.02), condition="validation loss", paper=paper)
+    gain = better(t, "norm", "RMSNorm", "LayerNorm", 0.02)
+    yield dict(name=name, values=gain, condition="validation loss", paper=paper)
 
 
 def _depth(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
@@ -249,9 +258,9 @@ def _experts(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
     name = "with it the least used expert gets over half of its even share"
     common = dict(condition="validation text, all layers", unit="of the choices")
     yield dict(name=name, values=least - 0.5 / models.EXPERTS, **common)
-    name, where = "experts beat the dense layer of the same active width", "validation loss; four times its MLP parameters"
-    gain = better(t, "experts", "balanced", "dense")
-    yield dict(name=name, values=gain, condition=where, paper="Fedus et al. 2021, figure 1")
+    name, gain = "experts beat the dense layer of the same active width", better(t, "experts", "balanced", "dense")
+    where, paper = "validation loss; four times its MLP parameters", "Fedus et al. 2021, figure 1"
+    yield dict(name=name, values=gain, condition=where, paper=paper)
 
 
 def _tricks(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
@@ -278,9 +287,11 @@ MAIN = {
     "cache": (
         "without a cache attention costs about n^2 a token (over n^1.75)",
         "with a cache attention costs about n a token (under n^1.25)",
-        "grouped queries cut the cache by the group factor",
     ),
-    "sharing": ("grouped queries (half the KV heads) cost at most 0.02 nats",),
+    "sharing": (
+        "grouped queries cut the cache by the group factor",
+        "grouped queries (half the KV heads) cost at most 0.02 nats",
+    ),
     "positions": (
         "rope beats learned positions",
         "ALiBi extrapolates (at most 0.02 nats over its window)",

@@ -280,7 +280,7 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_at, steps=steps, warmup=warmup))
     losses = []
-    for _, ids in zip(range(steps), pieces or corpus.batches(seed, batch, c.length)):
+    for _, ids in zip(range(steps), pieces or corpus.batches(seed, batch, c.length), strict=False):
         logits = model(ids[:, :-1], documents(ids[:, :-1]) if documents else None)
         loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
         losses.append(loss.item() if loss.isfinite() else math.inf)

@@ -21,7 +21,7 @@ TOKENIZER = WEEK / "assets" / "llama" / "tokenizer.json"
 
 
 def stand_in(folder: Path) -> dict[str, str]:
-    """Save a random Llama with grouped queries in Hugging Face's format; two steps for each training.
+    """Save a random Llama with grouped queries in Hugging Face's format; two steps for each training, two seeds.
 
     Returns:
         The environment that makes the notebooks use them.
@@ -38,25 +38,26 @@ def stand_in(folder: Path) -> dict[str, str]:
     torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder / "llama")
     shutil.copy(TOKENIZER, folder / "llama")
-    return {"TEXT_MODEL": str(folder / "llama"), "TEXT_STEPS": "2"}
+    return {"TEXT_MODEL": str(folder / "llama"), "TEXT_STEPS": "2", "TEXT_SEEDS": "2"}
 
 
 def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
     """Trainings of the seminar by its own `fit`, generation by its own Llama with random weights, the layer that the homework times."""
-    os.environ.pop("TEXT_STEPS")  # the stand-in's: here the steps of a whole training are counted
+    for name in ("TEXT_STEPS", "TEXT_SEEDS"):
+        os.environ.pop(name)  # the stand-in's: here the steps of a whole training are counted
     smaller = dict(layers=1, dim=32, batch=2, deep=2, deep_dim=32) if tiny else {}
     seminar = seminar_names(WEEK, smaller, scale="full", device=str(device))
-    settings, config = seminar["SETTINGS"], seminar["Config"]
+    settings, base = seminar["SETTINGS"], seminar["BASE"]
     per_call = 1 if tiny else 20
     trainings = {
-        "training, RoPE and SwiGLU": config(),
-        "training, Shaw's positions": config(positions="shaw"),
-        "training, deep, RMSNorm": config(layers=settings["deep"], dim=settings["deep_dim"]),
+        "training, RoPE and SwiGLU": base,
+        "training, Shaw's positions": base._replace(positions="shaw"),
+        "training, deep, RMSNorm": base._replace(layers=settings["deep"], dim=settings["deep_dim"]),
     }
     for what, c in trainings.items():
         size = f"{settings['batch']} x {settings['length']} tokens"
         row = Measured(what, f"{c.layers} layers of {c.dim}", size, steps=settings["steps"])
-        yield measure(row, lambda c=c: partial(seminar["fit"], c, 0, per_call), device, per_call=per_call)
+        yield measure(row, lambda c=c: partial(seminar["fit"], c, seed=0, steps=per_call), device, per_call=per_call)
 
     yield from generation(seminar, device, tiny)
     yield measure(*report_timing(device, tiny), device, repeat=1)
