@@ -128,7 +128,7 @@ def plot_distance(theta: np.ndarray, slopes: Sequence[float], reach: int = 256) 
         slopes: of the heads that are shown.
     """
     distance = np.arange(reach)
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     for pair, line in zip((0, len(theta) // 4, len(theta) - 1), (":", "--", "-."), strict=True):
         axes[0].plot(distance, np.cos(distance * theta[pair]), line, color="C5", linewidth=1, label=f"pair {pair}")
     mean = np.cos(distance[:, None] * theta).mean(1)
@@ -139,7 +139,7 @@ def plot_distance(theta: np.ndarray, slopes: Sequence[float], reach: int = 256) 
     axes[0].set(xlabel="distance p - s", ylabel="q · k per pair, q = k", title="RoPE: near is high, far is anything")
     axes[1].set(xlabel="distance p - s", ylabel="factor on the weight", title="ALiBi: far is faint")
     for ax in axes:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, columnspacing=1, handlelength=2)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
     return figure
 
 

@@ -74,14 +74,11 @@ def load_corpus(device: torch.device | str = "cpu") -> Corpus:
 
 
 def with_environment(settings: Mapping[str, Any], scale: str) -> dict[str, Any]:
-    """The settings; at full scale TEXT_STEPS replaces the steps of every training and TEXT_SEEDS the number of seeds."""
-    found = dict(settings)
-    if scale == "full" and "TEXT_STEPS" in os.environ:
-        steps = int(os.environ["TEXT_STEPS"])
-        found |= {"steps": steps, "deep_steps": steps, "live_steps": min(steps, found["live_steps"])}
-    if scale == "full" and "TEXT_SEEDS" in os.environ:
-        found["seeds"] = int(os.environ["TEXT_SEEDS"])
-    return found
+    """The settings; at full scale the environment variable TEXT_STEPS replaces the steps of every training."""
+    if scale != "full" or "TEXT_STEPS" not in os.environ:
+        return dict(settings)
+    steps = int(os.environ["TEXT_STEPS"])
+    return {**settings, "steps": steps, "deep_steps": steps, "live_steps": min(steps, settings["live_steps"])}
 
 
 # A transformer with exchangeable parts

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+import lsdl.settings
 from lsdl.author.full_scale import Measured, measure
 from lsdl.author.homework import Homework
 from lsdl.author.seminar import seminar_names
@@ -20,8 +22,14 @@ WEEK = Path(__file__).resolve().parents[1]
 TOKENIZER = WEEK / "assets" / "llama" / "tokenizer.json"
 
 
+def shorten(helpers: ModuleType) -> None:
+    """Fewer texts, seeds and layers, since full scale measures every table: what the models reach is judged at smoke."""
+    load, fewer = lsdl.settings.load_settings, {"batch": 2, "texts": 4, "deep": 2, "stride": 128, "seeds": 2}
+    lsdl.settings.load_settings = lambda *given, **more: load(*given, **more) | fewer
+
+
 def stand_in(folder: Path) -> dict[str, str]:
-    """Save a random Llama with grouped queries in Hugging Face's format; two steps for each training, two seeds.
+    """Save a random Llama with grouped queries in Hugging Face's format; two steps for each training.
 
     Returns:
         The environment that makes the notebooks use them.
@@ -38,13 +46,12 @@ def stand_in(folder: Path) -> dict[str, str]:
     torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder / "llama")
     shutil.copy(TOKENIZER, folder / "llama")
-    return {"TEXT_MODEL": str(folder / "llama"), "TEXT_STEPS": "2", "TEXT_SEEDS": "2"}
+    return {"TEXT_MODEL": str(folder / "llama"), "TEXT_STEPS": "2"}
 
 
 def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
     """Trainings of the seminar by its own `fit`, generation by its own Llama with random weights, the layer that the homework times."""
-    for name in ("TEXT_STEPS", "TEXT_SEEDS"):
-        os.environ.pop(name)  # the stand-in's: here the steps of a whole training are counted
+    os.environ.pop("TEXT_STEPS")  # the stand-in's: here the steps of a whole training are counted
     smaller = dict(layers=1, dim=32, batch=2, deep=2, deep_dim=32) if tiny else {}
     seminar = seminar_names(WEEK, smaller, scale="full", device=str(device))
     settings, base = seminar["SETTINGS"], seminar["BASE"]

@@ -443,11 +443,10 @@ def test_the_last_table_has_the_claims_of_the_sections_that_ran(seminar, homewor
     assert set(measure.MAIN) <= set(measure.SECTIONS) and sum(map(len, measure.MAIN.values())) == 10
 
 
-def test_the_environment_sets_steps_and_seeds_at_full_scale_only(seminar, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_steps_at_full_scale_only(seminar, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT_STEPS", "100")
-    monkeypatch.setenv("TEXT_SEEDS", "1")
     settings = {"steps": 5000, "deep_steps": 5000, "live_steps": 500, "seeds": 3}
     assert seminar.models.with_environment(settings, "smoke") == settings
-    assert seminar.models.with_environment(settings, "full") == dict.fromkeys(
+    assert seminar.models.with_environment(settings, "full") == settings | dict.fromkeys(
         ("steps", "deep_steps", "live_steps"), 100
-    ) | {"seeds": 1}
+    )
