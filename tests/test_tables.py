@@ -51,6 +51,14 @@ def test_the_best_setting_is_that_of_the_best_mean(read: Tables) -> None:
     assert read.best("methods", "val", "lr", lowest=True, method="FT") == 2.0
 
 
+def test_a_column_may_be_called_name_or_column(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:
+    read.file.write_text(json.dumps({"kinds": [{"name": "a", "column": 1, "loss": 2.0}]}))
+    assert read.values("kinds", "loss", name="a", column=1).tolist() == [2.0]
+    assert read.best("kinds", "loss", "name", column=1) == "a"
+    read.show("kinds", ["loss"], by="name", column=1)
+    assert capsys.readouterr().out.split() == ["loss", "a", "2.0"]
+
+
 def test_show_prints_mean_and_error_with_the_live_run_beside(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:
     read.show(
         "methods", ["OOD"], by="method", chosen={"LP": {"lr": 2.0}, "FT": {"lr": 1.0}}, live={"FT": {"OOD": 11.25}}
