@@ -113,7 +113,7 @@ def plot_by_position(rows: Sequence[Mapping[str, Any]], length: int) -> plt.Figu
             ax.plot(at, mean, markersize=4, label=name, **STYLE[name])
             ax.fill_between(at, mean - error, mean + error, color=STYLE[name]["color"], alpha=0.15, linewidth=0)
     axes[0].axvline(length, color="k", linewidth=0.8)
-    axes[0].set(xlabel="position (line: training length T)", ylabel="loss, nats per token", title="Loss by position")
+    axes[0].set(xlabel="position (line: training length T)", ylabel="loss, nats per token", title="Shaw and ALiBi stay low beyond T")
     axes[1].axhline(0, color="k", linewidth=0.8)
     axes[1].set(xlabel="position", ylabel="all minus window, nats per token", title="Above 0, more text hurts")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
@@ -136,7 +136,7 @@ def plot_distance(theta: np.ndarray, slopes: Sequence[float], reach: int = 256) 
     for slope, line in zip(slopes, ("-", "--", "-.", ":"), strict=True):
         factor = np.exp(-slope * distance)
         axes[1].plot(distance, factor, line, color=STYLE["alibi"]["color"], label=f"slope 1/{1 / slope:g}")
-    axes[0].set(xlabel="distance p - s", ylabel="q · k per pair, q = k", title="RoPE: near is high, far is anything")
+    axes[0].set(xlabel="distance p - s", ylabel="q · k per pair, q = k", title="RoPE: nearness wins on average")
     axes[1].set(xlabel="distance p - s", ylabel="factor on the weight", title="ALiBi: far is faint")
     for ax in axes:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
