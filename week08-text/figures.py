@@ -113,7 +113,11 @@ def plot_by_position(rows: Sequence[Mapping[str, Any]], length: int) -> plt.Figu
             ax.plot(at, mean, markersize=4, label=name, **STYLE[name])
             ax.fill_between(at, mean - error, mean + error, color=STYLE[name]["color"], alpha=0.15, linewidth=0)
     axes[0].axvline(length, color="k", linewidth=0.8)
-    axes[0].set(xlabel="position (line: training length T)", ylabel="loss, nats per token", title="Shaw and ALiBi stay low beyond T")
+    axes[0].set(
+        xlabel="position (line: training length T)",
+        ylabel="loss, nats per token",
+        title="Shaw and ALiBi stay low beyond T",
+    )
     axes[1].axhline(0, color="k", linewidth=0.8)
     axes[1].set(xlabel="position", ylabel="all minus window, nats per token", title="Above 0, more text hurts")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
