@@ -1,9 +1,10 @@
-"""What the homework's checks run on: a CLIP so small that they take milliseconds, and a test statistic."""
+"""What the homework's checks run on: a CLIP so small that they take milliseconds, and statistics of random texts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from helpers import Clip, ImageTower
@@ -57,3 +58,32 @@ def chi_square(tokens: Tensor, *, below: int, bins: int) -> float:
     edges = (torch.arange(bins + 1) * below + bins - 1) // bins  # first integer of every bin
     expected = (edges[1:] - edges[:-1]) / below * index.numel()
     return ((torch.bincount(index, minlength=bins) - expected) ** 2 / expected).sum().item()
+
+
+def text_statistics(
+    random_texts: Callable[..., Tensor], tokenizer: Any, count: int, length: int, seed: int
+) -> dict[str, object]:
+    """What the homework asks of random texts as draws: by check, from two calls with `tokenizer` and one with TinyTokenizer.
+
+    Args:
+        random_texts: of the homework, (count, length, tokenizer, generator) -> (count, context_length) int64.
+        tokenizer: its ids below `sot_token_id` are the ones that are drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    texts = random_texts(count, length, tokenizer, generator)[:, 1 : length + 1]
+    again = random_texts(count, length, tokenizer, generator)[:, 1 : length + 1]
+    tiny_texts = random_texts(2000, 8, TinyTokenizer(), generator)[:, 1:9]  # ids 0 to 21, start 22, end 23
+    start = tokenizer.sot_token_id
+    quarter = (4 * texts.flatten() // start).clamp(0, 3)  # which quarter of the ids
+    return {
+        "differ": {
+            "texts of a call differ": not torch.equal(texts[0], texts[1]),
+            "calls differ": not torch.equal(texts, again),
+        },
+        "quarters": torch.bincount(quarter, minlength=4) / quarter.numel(),
+        "ids": tiny_texts.unique(),
+        "every_id": chi_square(tiny_texts, below=TinyTokenizer.sot_token_id, bins=TinyTokenizer.sot_token_id),
+        "uniform": chi_square(texts, below=start, bins=64),
+        "fresh": (texts == again).float().mean(),
+        "rows": (texts[1:] == texts[:-1]).float().mean(),
+    }

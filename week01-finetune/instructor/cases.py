@@ -89,10 +89,6 @@ def images(g: Generator, *shape: int) -> Tensor:
     return torch.rand(*shape, 3, SIDE, SIDE, generator=g)
 
 
-def classifier_inputs(g: Generator) -> tuple:
-    return tiny_state(g), head(g), images(g, BATCH)
-
-
 def step_inputs(g: Generator) -> tuple:
     """State, head, and two batches."""
     labels = torch.randint(CLASSES, (2, BATCH), generator=g)
@@ -189,28 +185,6 @@ def extreme_logits(g: Generator) -> tuple:
     return 200 * torch.randn(5, 4, generator=g), 200 * torch.randn(5, 4, generator=g), 0.4
 
 
-def errors(g: Generator) -> tuple:
-    """A barrier inside, unequal ends, alphas in a random order."""
-    alphas = [0.0, 0.1, 0.3, 0.6, 0.9, 1.0]
-    bump = torch.rand(6, generator=g).mul(20).round().tolist()
-    values = [60 - 25 * a + b * (0 < a < 1) for a, b in zip(alphas, bump, strict=True)]
-    order = torch.randperm(6, generator=g).tolist()
-    return [alphas[i] for i in order], [values[i] for i in order]
-
-
-def no_barrier(g: Generator) -> tuple:
-    return [0.0, 0.5, 1.0], [50.0, 30.0, 40.0]
-
-
-def tied_points(g: Generator) -> tuple:
-    """Points on a coarse grid, so that there are ties in one column and equal points."""
-    return (
-        torch.cat(
-            [torch.randint(1, 6, (12, 2), generator=g).float(), torch.tensor([[6.0, 3.0], [6.0, 3.0], [6.0, 2.0]])]
-        ),
-    )
-
-
 def predictions(
     part: str, count: int, at_least: float, reason: str, *, with_prompts: bool = False, draw_of: str | None = None
 ) -> Case:
@@ -250,9 +224,6 @@ CASES = {
     "zero_shot_head/hidden": value(names_and_templates, SMALL_CLIP, atol=1e-4),
     "zero_shot_logits/value": value(features_head_scale, FEW),
     "zero_shot_logits/hidden": value(features_head_scale, FEW),
-    "build_classifier/start": value(classifier_inputs, TINY),
-    "build_classifier/value": value(classifier_inputs, TINY),
-    "build_classifier/hidden": value(classifier_inputs, TINY),
     "finetune_step/gradients": value(step_inputs, TINY),
     "finetune_step/parameters": value(step_inputs, TINY),
     "finetune_step/hidden": value(step_inputs, TINY),
@@ -321,11 +292,6 @@ CASES = {
     "output_ensemble/value": value(two_logits, FEW),
     "output_ensemble/hidden": value(two_logits, FEW),
     "output_ensemble/extreme": value(extreme_logits, FEW),
-    "barrier_height/value": value(errors, FEW),
-    "barrier_height/hidden": value(errors, FEW),
-    "barrier_height/none": value(no_barrier, FEW),
-    "pareto_front/value": Case(tied_points, reason=EXACT),
-    "pareto_front/hidden": Case(tied_points, reason=EXACT),
     "zero_shot/clear": Case(clear_pictures, reason=EXACT),
     "zero_shot/predictions": predictions("all", 200, 0.45, ZERO_SHOT, with_prompts=True),
     "zero_shot/hidden": predictions("all", 600, 0.48, ZERO_SHOT, with_prompts=True),

@@ -7,7 +7,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from helpers import Classifier
 from torch import Tensor
 
 from lsdl.checks import Alternative, Mistake
@@ -103,38 +102,6 @@ def predictions_with_argmin(clip, class_names, templates, images):
 
 
 # Task 2
-
-
-def build_shared(clip, head):
-    return Classifier(clip.tower, head, clip.model.logit_scale.exp().item())
-
-
-def build_log_scale(clip, head):
-    return Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.item())
-
-
-def build_on_visual(clip, head):
-    return Classifier(copy.deepcopy(clip.model.visual), head, clip.model.logit_scale.exp().item())
-
-
-def build_random_head(clip, head):
-    rows = F.normalize(torch.randn(head.shape, generator=torch.Generator().manual_seed(0)), dim=1)
-    return Classifier(copy.deepcopy(clip.tower), rows, clip.model.logit_scale.exp().item())
-
-
-def build_frozen_tower(clip, head):
-    classifier = Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.exp().item())
-    classifier.tower.requires_grad_(False)
-    return classifier
-
-
-def build_train_mode(clip, head):
-    return Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.exp().item()).train()
-
-
-def build_whole_model(clip, head):
-    twin = copy.deepcopy(clip)
-    return Classifier(twin.tower, head, twin.model.logit_scale.exp().item()).requires_grad_()
 
 
 def step_variant(
@@ -592,67 +559,6 @@ def ensemble_logaddexp(logits0, logits1, alpha):
     )
 
 
-def barrier_from_mean_of_ends(alphas, errors):
-    error = dict(zip(alphas, errors, strict=True))
-    return float(max(errors) - (error[0] + error[1]) / 2)
-
-
-def barrier_from_worse_end(alphas, errors):
-    error = dict(zip(alphas, errors, strict=True))
-    return float(max(errors) - max(error[0], error[1]))
-
-
-def barrier_over_reversed_line(alphas, errors):
-    error = dict(zip(alphas, errors, strict=True))
-    return float(max(e - a * error[0] - (1 - a) * error[1] for a, e in error.items()))
-
-
-def barrier_first_and_last(alphas, errors):
-    rises = [e - (1 - a) * errors[0] - a * errors[-1] for a, e in zip(alphas, errors, strict=True)]
-    return float(max(rises))
-
-
-def barrier_inside_only(alphas, errors):
-    error = dict(zip(alphas, errors, strict=True))
-    return float(max(e - (1 - a) * error[0] - a * error[1] for a, e in error.items() if 0 < a < 1))
-
-
-def barrier_with_tensors(alphas, errors):
-    a, e = torch.tensor(alphas, dtype=torch.float64), torch.tensor(errors, dtype=torch.float64)
-    return (e - torch.lerp(e[a == 0], e[a == 1], a)).max()
-
-
-def front_strict(points: Tensor) -> Tensor:
-    return ~(points[None] > points[:, None]).all(2).any(1)
-
-
-def front_without_equals(points: Tensor) -> Tensor:
-    no_worse = (points[None] >= points[:, None]).all(2)
-    return ~(no_worse & ~torch.eye(len(points), dtype=torch.bool)).any(1)
-
-
-def front_better_in_one(points: Tensor) -> Tensor:
-    return ~(points[None] > points[:, None]).any(2).any(1)
-
-
-def front_dominating_itself(points: Tensor) -> Tensor:
-    return ~(points[None] >= points[:, None]).all(2).any(1)
-
-
-def front_lower_is_better(points: Tensor) -> Tensor:
-    return ~((points[None] <= points[:, None]).all(2) & (points[None] < points[:, None]).any(2)).any(1)
-
-
-def front_dominating_none(points: Tensor) -> Tensor:
-    return ~((points[None] >= points[:, None]).all(2) & (points[None] > points[:, None]).any(2)).any(0)
-
-
-def front_by_loop(points: Tensor) -> Tensor:
-    rows = [tuple(p) for p in points.tolist()]
-    beats = lambda p, q: p != q and p[0] >= q[0] and p[1] >= q[1]  # noqa: E731
-    return torch.tensor([not any(beats(p, q) for p in rows) for q in rows])
-
-
 HEAD, LOGITS, STEP = (
     ("zero_shot_head_value",),
     ("zero_shot_logits_value",),
@@ -718,36 +624,6 @@ MISTAKES = [
         "The least similar class is predicted: take argmax.",
         {"zero_shot_predictions": predictions_with_argmin},
         ("zero_shot_predictions_accuracy",),
-    ),
-    Mistake(
-        "The classifier shares its tower with clip: training would change the zero-shot model too. Copy it.",
-        {"build_classifier": build_shared},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The scale is the stored logarithm: use its exp.",
-        {"build_classifier": build_log_scale},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The tower is clip.model.visual, which does not standardise the pixels: copy clip.tower.",
-        {"build_classifier": build_on_visual},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The head does not start from the rows that were given: pass them to Classifier.",
-        {"build_classifier": build_random_head},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The tower's parameters are frozen: that would be a linear probe.",
-        {"build_classifier": build_frozen_tower},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The classifier comes in train mode: BatchNorm then uses the batch's statistics. Return it in eval mode.",
-        {"build_classifier": build_train_mode},
-        ("build_classifier_copies",),
     ),
     Mistake(
         "The step runs in train mode: BatchNorm uses the batch's statistics and its running ones move. Call classifier.eval().",
@@ -1143,55 +1019,6 @@ MISTAKES = [
         {"output_ensemble": ensemble_probabilities},
         ("output_ensemble_value",),
     ),
-    Mistake(
-        "The rise is taken over the mean of the ends: take it over the straight line between them.",
-        {"barrier_height": barrier_from_mean_of_ends},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "The rise is taken over the worse end: take it over the straight line between the ends.",
-        {"barrier_height": barrier_from_worse_end},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "The line runs the wrong way: at alpha = 0 it is e(0), at alpha = 1 it is e(1).",
-        {"barrier_height": barrier_over_reversed_line},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "The first and the last entry are taken for the ends: the alphas come in any order.",
-        {"barrier_height": barrier_first_and_last},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "The ends are left out: the barrier is never negative.",
-        {"barrier_height": barrier_inside_only},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "A point that is as good in one column and better in the other dominates, too.",
-        {"pareto_front": front_strict},
-        ("pareto_front_value",),
-    ),
-    Mistake(
-        "A point that is better in one column and worse in the other does not dominate.",
-        {"pareto_front": front_better_in_one},
-        ("pareto_front_value",),
-    ),
-    Mistake(
-        "Equal points do not dominate each other.", {"pareto_front": front_without_equals}, ("pareto_front_value",)
-    ),
-    Mistake(
-        "Each point dominates itself, so none is left: a point that dominates is strictly better in one column.",
-        {"pareto_front": front_dominating_itself},
-        ("pareto_front_value",),
-    ),
-    Mistake("Higher accuracy is better.", {"pareto_front": front_lower_is_better}, ("pareto_front_value",)),
-    Mistake(
-        "True are the points that dominate no other: they have to be those that no other dominates. Exchange the two dimensions.",
-        {"pareto_front": front_dominating_none},
-        ("pareto_front_value",),
-    ),
 ]
 
 ALTERNATIVES = [
@@ -1203,7 +1030,7 @@ ALTERNATIVES = [
             "lipsum_loss": lipsum_with_epsilon,
         }
     ),
-    Alternative({"build_classifier": build_whole_model, "finetune_step": step_by_hand}),
+    Alternative({"finetune_step": step_by_hand}),
     Alternative(
         {
             "random_texts": texts_with_cat,
@@ -1216,8 +1043,6 @@ ALTERNATIVES = [
         {
             "choose_alpha": alpha_with_tensors,
             "output_ensemble": ensemble_logaddexp,
-            "barrier_height": barrier_with_tensors,
-            "pareto_front": front_by_loop,
         }
     ),
 ]
