@@ -40,18 +40,26 @@ def plot_curves(
 
     Args:
         curves: by method x (n,) and y (n,) or (n, seeds).
-        floor: values below it stand as arrows on the lower edge, so that they do not squeeze the others.
+        floor: values below it are printed at the lower edge, with an arrow down, so that they do not squeeze the others.
         labels: for `ax.set`.
     """
-    for order, (name, (x, y)) in enumerate(curves.items()):
+    printed: dict[float, int] = {}  # how many values stand at the lower edge, by x
+    for name, (x, y) in curves.items():
         mean, error = np.array([mean_and_se(np.atleast_1d(value)) for value in y]).T
         shown = mean >= (-np.inf if floor is None else floor)
-        place = np.where(shown, mean, np.nan)
-        ax.errorbar(x, place, error, label=name, markersize=5, capsize=2, elinewidth=0.8, **STYLE[name])
-        for k in np.flatnonzero(~shown):  # the marker, and an arrow down from it
-            top = floor + 6 - order
-            ax.plot(x[k], top, markersize=5, **STYLE[name])
-            ax.annotate("", (x[k], floor), (x[k], top), arrowprops=dict(arrowstyle="->", color=STYLE[name]["color"]))
+        ax.errorbar(
+            x, np.where(shown, mean, np.nan), error, label=name, markersize=5, capsize=2, elinewidth=0.8, **STYLE[name]
+        )
+        for k in np.flatnonzero(~shown):
+            place = dict(xytext=(0, 4 + 11 * printed.get(x[k], 0)), textcoords="offset points", ha="center")
+            ax.annotate(
+                f"{name} \N{DOWNWARDS ARROW} {mean[k]:.1f}",
+                (x[k], floor),
+                fontsize=8,
+                color=STYLE[name]["color"],
+                **place,
+            )
+            printed[x[k]] = printed.get(x[k], 0) + 1
     ax.set(**labels)
     if floor is not None:
         ax.set_ylim(bottom=floor)
