@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -77,23 +78,17 @@ def plot_curves(
         floor: values below it are printed at the lower edge, with an arrow down, so that they do not squeeze the others.
         labels: for `ax.set`.
     """
-    printed: dict[float, int] = {}  # how many values stand at the lower edge, by x
+    printed: Counter[float] = Counter()  # values at the lower edge, by x
     for name, (x, y) in curves.items():
         mean, error = np.array([mean_and_se(np.atleast_1d(value)) for value in y]).T
-        shown = mean >= (-np.inf if floor is None else floor)
-        ax.errorbar(
-            x, np.where(shown, mean, np.nan), error, label=name, markersize=5, capsize=2, elinewidth=0.8, **STYLE[name]
-        )
+        shown, look = mean >= (-np.inf if floor is None else floor), STYLE[name]
+        place = np.where(shown, mean, np.nan)
+        ax.errorbar(x, place, error, label=name, markersize=5, capsize=2, elinewidth=0.8, **look)
         for k in np.flatnonzero(~shown):
-            place = dict(xytext=(0, 4 + 11 * printed.get(x[k], 0)), textcoords="offset points", ha="center")
-            ax.annotate(
-                f"{name} \N{DOWNWARDS ARROW} {mean[k]:.1f}",
-                (x[k], floor),
-                fontsize=8,
-                color=STYLE[name]["color"],
-                **place,
-            )
-            printed[x[k]] = printed.get(x[k], 0) + 1
+            text, above = f"{name} \N{DOWNWARDS ARROW} {mean[k]:.1f}", (0, 4 + 11 * printed[x[k]])
+            style = dict(textcoords="offset points", ha="center", fontsize=8, color=look["color"])
+            ax.annotate(text, (x[k], floor), above, **style)
+            printed[x[k]] += 1
     ax.set(**labels)
     if floor is not None:
         ax.set_ylim(bottom=floor)
