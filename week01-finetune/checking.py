@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,15 +52,7 @@ def tiny_clip(state: Mapping[str, Tensor]) -> Clip:
     return Clip(model, ImageTower(model.visual, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)).eval(), TinyTokenizer())
 
 
-def chi_square(tokens: Tensor, *, below: int, bins: int) -> float:
-    """Pearson's chi-square statistic of integers in [0, below) against the uniform distribution, in `bins` equal bins."""
-    index = (tokens.flatten().clamp(0, below - 1) * bins) // below
-    edges = (torch.arange(bins + 1) * below + bins - 1) // bins  # first integer of every bin
-    expected = (edges[1:] - edges[:-1]) / below * index.numel()
-    return ((torch.bincount(index, minlength=bins) - expected) ** 2 / expected).sum().item()
-
-
-def text_statistics(
+def text_draws(
     random_texts: Callable[..., Tensor], tokenizer: Any, count: int, length: int, seed: int
 ) -> dict[str, object]:
     """What the homework asks of random texts as draws: by check, from two calls with `tokenizer` and one with TinyTokenizer.
@@ -73,17 +65,29 @@ def text_statistics(
     texts = random_texts(count, length, tokenizer, generator)[:, 1 : length + 1]
     again = random_texts(count, length, tokenizer, generator)[:, 1 : length + 1]
     tiny_texts = random_texts(2000, 8, TinyTokenizer(), generator)[:, 1:9]  # ids 0 to 21, start 22, end 23
-    start = tokenizer.sot_token_id
-    quarter = (4 * texts.flatten() // start).clamp(0, 3)  # which quarter of the ids
+    quarter = (4 * texts.flatten() // tokenizer.sot_token_id).clamp(0, 3)  # which quarter of the ids
+    repeated = int((texts == again).all(1).sum())
     return {
-        "differ": {
-            "texts of a call differ": not torch.equal(texts[0], texts[1]),
-            "calls differ": not torch.equal(texts, again),
-        },
+        "differ": {"different texts of a call": len(texts.unique(dim=0)), "texts that the next call repeats": repeated},
         "quarters": torch.bincount(quarter, minlength=4) / quarter.numel(),
         "ids": tiny_texts.unique(),
-        "every_id": chi_square(tiny_texts, below=TinyTokenizer.sot_token_id, bins=TinyTokenizer.sot_token_id),
-        "uniform": chi_square(texts, below=start, bins=64),
-        "fresh": (texts == again).float().mean(),
-        "rows": (texts[1:] == texts[:-1]).float().mean(),
+        "every_id": tiny_texts,
+        "uniform": texts,
+        "fresh": [texts, again],
+        "rows": [texts[1:], texts[:-1]],
     }
+
+
+def mix_at_ends(
+    interpolate_weights: Callable[..., dict[str, Tensor]],
+    start: dict[str, Tensor],
+    end: dict[str, Tensor],
+    alphas: Sequence[float],
+) -> dict[str, object]:
+    """The mixed dicts, and both inputs after the mixed ones were changed in place: they may share no memory."""
+    mixed = [interpolate_weights(start, end, alpha) for alpha in alphas]
+    values = [{name: value.clone() for name, value in one.items()} for one in mixed]
+    for one in mixed:
+        for value in one.values():
+            value.add_(1)
+    return {"mixed": values, "zero_shot": start, "fine_tuned": end}

@@ -112,6 +112,7 @@ def step_variant(
     reduction="mean",
     backward=True,
     move=True,
+    step_first=False,
     graph=False,
     softmax=False,
 ):
@@ -124,9 +125,11 @@ def step_variant(
         loss = F.cross_entropy(scores.softmax(1) if softmax else scores, labels, reduction=reduction)
         if zero_first:
             optimizer.zero_grad()
+        if step_first:
+            optimizer.step()
         if backward:
             loss.backward()
-        if move:
+        if move and not step_first:
             optimizer.step()
         if zero_last:
             optimizer.zero_grad()
@@ -309,6 +312,7 @@ def lipsum_step_variant(
     log_scale=False,
     accumulate=False,
     no_step=False,
+    step_first=False,
     after_step=False,
     weighted=False,
     total=False,
@@ -336,8 +340,10 @@ def lipsum_step_variant(
         loss = cross_entropy + (1.0 if ignore_weight else weight) * lipsum
         if not accumulate:
             optimizer.zero_grad()
+        if step_first:
+            optimizer.step()
         (lipsum if only_lipsum else cross_entropy if only_cross_entropy else loss).backward()
-        if not no_step:
+        if not (no_step or step_first):
             optimizer.step()
         if after_step:
             cross_entropy, lipsum = terms_of(classifier, clip, images, labels, texts)
@@ -399,6 +405,13 @@ def mix_returning_ends(zero_shot, fine_tuned, alpha):
     if alpha in (0, 1):
         return dict(fine_tuned if alpha else zero_shot)
     return mix_with_lerp(zero_shot, fine_tuned, alpha)
+
+
+def mix_in_float32(zero_shot, fine_tuned, alpha):
+    return {
+        k: (1 - alpha) * a.float() + alpha * fine_tuned[k].float() if a.is_floating_point() else fine_tuned[k].clone()
+        for k, a in zero_shot.items()
+    }
 
 
 def mix_sharing_integers(zero_shot, fine_tuned, alpha):
@@ -499,6 +512,17 @@ def alpha_largest_of_equals(alphas, id_accuracy, ood_accuracy, tolerance):
 def alpha_strict(alphas, id_accuracy, ood_accuracy, tolerance):
     floor = id_accuracy[alphas.index(1)] - tolerance
     return float(min((-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i > floor)[1])
+
+
+def alpha_smallest_allowed(alphas, id_accuracy, ood_accuracy, tolerance):
+    floor = id_accuracy[alphas.index(1)] - tolerance
+    return min(a for a, accuracy in zip(alphas, id_accuracy, strict=True) if accuracy >= floor)
+
+
+def alpha_in_per_cent(alphas, id_accuracy, ood_accuracy, tolerance):
+    floor = id_accuracy[alphas.index(1)] * (1 - tolerance / 100)
+    allowed = [(-ood, a) for a, i, ood in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i >= floor]
+    return min(allowed)[1]
 
 
 def alpha_index(alphas, id_accuracy, ood_accuracy, tolerance):
@@ -653,6 +677,11 @@ MISTAKES = [
     Mistake(
         "The parameters do not move: call optimizer.step() after backward().",
         {"finetune_step": step_variant(move=False)},
+        ("finetune_step_parameters",),
+    ),
+    Mistake(
+        "optimizer.step() comes before loss.backward(), when there is no gradient yet: call backward() first.",
+        {"finetune_step": step_variant(step_first=True)},
         ("finetune_step_parameters",),
     ),
     Mistake(
@@ -824,6 +853,11 @@ MISTAKES = [
         ("lipsum_step_value",),
     ),
     Mistake(
+        "optimizer.step() comes before backward(), when there is no gradient yet: call backward() first.",
+        {"lipsum_step": lipsum_step_variant(step_first=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
         "The terms are those after the step: return the ones from before it.",
         {"lipsum_step": lipsum_step_variant(after_step=True)},
         ("lipsum_step_value",),
@@ -881,12 +915,12 @@ MISTAKES = [
     Mistake(
         "Integer entries are mixed, too: take num_batches_tracked from fine_tuned.",
         {"interpolate_weights": mix_everything},
-        ("interpolate_weights_value",),
+        ("interpolate_weights_value", "interpolate_weights_ends"),
     ),
     Mistake(
         "Integer entries come from zero_shot: take num_batches_tracked from fine_tuned.",
         {"interpolate_weights": mix_integers_of_zero_shot},
-        ("interpolate_weights_value",),
+        ("interpolate_weights_value", "interpolate_weights_ends"),
     ),
     Mistake(
         "The floating-point buffers are not mixed: running means and variances belong to the weights.",
@@ -901,6 +935,11 @@ MISTAKES = [
     Mistake(
         "alpha = 1 is not exactly the fine-tuned model: a + alpha (b - a) rounds, (1 - alpha) a + alpha b does not.",
         {"interpolate_weights": mix_by_difference},
+        ("interpolate_weights_ends",),
+    ),
+    Mistake(
+        "Half precision became float32: every entry keeps its dtype.",
+        {"interpolate_weights": mix_in_float32},
         ("interpolate_weights_ends",),
     ),
     Mistake(
@@ -976,6 +1015,16 @@ MISTAKES = [
     Mistake(
         "Of equally good alphas the largest is taken: the rule takes the smallest.",
         {"choose_alpha": alpha_largest_of_equals},
+        ("choose_alpha_value",),
+    ),
+    Mistake(
+        "The OOD accuracies are not read: of the allowed alphas the one with the highest OOD accuracy is taken.",
+        {"choose_alpha": alpha_smallest_allowed},
+        ("choose_alpha_value",),
+    ),
+    Mistake(
+        "The tolerance is taken as per cent of the accuracy: it is in points, floor = accuracy - tolerance.",
+        {"choose_alpha": alpha_in_per_cent},
         ("choose_alpha_value",),
     ),
     Mistake("A loss of exactly the tolerance is allowed.", {"choose_alpha": alpha_strict}, ("choose_alpha_value",)),
