@@ -137,6 +137,7 @@ def test_brackets_in_a_path_are_named(tmp_path: Path) -> None:
     root = tmp_path / "Course [2026]"
     shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)
     shutil.copy(REPOSITORY / "gradebook" / "nbgrader_config.py", root / "gradebook")
+    shutil.copy(REPOSITORY / "pyproject.toml", root)
     done = lsdl("release", "99", cwd=root)
     assert done.returncode == 2 and "rename the folder" in done.stderr and done.stderr.count("\n") == 1
     done = lsdl("doctor", cwd=root)
