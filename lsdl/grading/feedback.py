@@ -235,6 +235,8 @@ class SafeOutputs(Preprocessor):
         self, cell: NotebookNode, resources: dict[str, Any], cell_index: int
     ) -> tuple[NotebookNode, dict[str, Any]]:
         """Drop scripts, vector graphics, widgets and whatever claims to be a picture; shorten paths."""
+        if "tags" in cell.metadata:  # they become classes of the cell, and one with a blank would be two
+            cell.metadata.tags = [tag for tag in cell.metadata.tags if re.fullmatch(r"[\w-]+", str(tag))]
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = without_paths(output.text)

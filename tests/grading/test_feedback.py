@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from jinja2 import Environment
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from PIL import Image
 
 from lsdl.grading import GradingError, feedback, jail
@@ -183,6 +183,11 @@ def markdown(source: str, attachments: dict | None = None) -> str:
     """As a page shows a text cell."""
     template = Environment().from_string("{{ f(source) }}")
     return template.render(f=safe_markdown, source=source, cell={"attachments": attachments or {}})
+
+
+def test_a_tag_is_one_class() -> None:
+    cell = new_markdown_cell("text", metadata={"tags": ["further", "x nbgrader_cell full-credit", "a\tb"]})
+    assert SafeOutputs().preprocess_cell(cell, {}, 0)[0].metadata.tags == ["further"]
 
 
 def test_code_in_a_text_keeps_its_colours() -> None:
