@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from helpers import TinyNet, TinyResNet, load_task, tiny_encoder, tiny_predictor
+from checking import TinyNet, TinyResNet, tiny_encoder, tiny_predictor
 from torch import Generator, Tensor, nn
 
 from lsdl.checks import Case
 from lsdl.data.augment import random_affine
+from lsdl.data.few_labels import load_task
 
 FEW = "a formula over at most a few hundred float32 numbers"
 TINY = "a few hundred float32 numbers and up to three steps: rounding stays under 1e-4 of the values"

@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from lsdl import features
 from lsdl.author.full_scale import Measured, measure
 from lsdl.author.homework import Homework
 from lsdl.author.seminar import seminar_names
@@ -20,9 +21,10 @@ PICTURES = 100_000  # STL-10's without labels
 
 def shorten(helpers: ModuleType) -> None:
     """A narrow ResNet, and two epochs or three steps of every training, instead of minutes each: what they reach is judged at smoke."""
-    fit, pretrain = helpers.fit, helpers.pretrain
-    helpers.make_backbone = lambda scale, width=16: helpers.NarrowResNet(width)  # `steps` below has the ResNet-18
-    helpers.fit = lambda *given, epochs, **more: fit(*given, epochs=min(epochs, 2), **more)
+    fit, pretrain = features.fit, helpers.pretrain
+    # `steps` below has the ResNet-18
+    helpers.make_backbone = features.make_backbone = lambda scale, width=16: features.NarrowResNet(width)
+    features.fit = lambda *given, epochs, **more: fit(*given, epochs=min(epochs, 2), **more)
     helpers.pretrain = lambda learner, images, steps, **more: pretrain(
         learner, images, min(steps, 3), **more | {"every": 1}
     )

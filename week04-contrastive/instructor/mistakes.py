@@ -7,11 +7,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from helpers import Classifier, feature_dim
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from lsdl.checks import Alternative, Mistake
+from lsdl.features import Classifier, feature_dim
 
 # Task 0 and fine-tuning steps
 

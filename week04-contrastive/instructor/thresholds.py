@@ -12,6 +12,9 @@ from pathlib import Path
 
 import torch
 
+from lsdl.data.few_labels import load_task, load_unlabelled
+from lsdl.features import embed, make_backbone
+
 WEEK = Path(__file__).resolve().parents[1]
 
 
@@ -22,7 +25,7 @@ def main(seeds: int) -> None:
     homework = Homework(WEEK)
     names = homework.namespace()
     with homework.at_home():
-        from helpers import embed, load_backbone, load_task, load_unlabelled, make_backbone
+        from helpers import load_backbone
 
         task, unlabelled, settings = load_task("smoke"), load_unlabelled("smoke"), names["SCALES"]["smoke"]
         classes = len(task.names)

@@ -29,7 +29,11 @@ import torch
 from lsdl.author.homework import Homework
 from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
 from lsdl.data.emoji import load_emoji
+from lsdl.data.few_labels import load_kinds, load_styles, load_task, load_unlabelled, with_moved
+from lsdl.features import save_backbone
 from lsdl.memory import peak_bytes
+from lsdl.probes import colours, pixels, retrieval
+from lsdl.torch_tools import training_autocast
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
@@ -67,18 +71,18 @@ def pretrain(method: str, seed: int, steps: int | None, transductive: bool = Fal
         everything = load_emoji(32)
         images, groups = everything.images, everything.style
     else:
-        images, groups = helpers.load_unlabelled("smoke"), helpers.load_styles("smoke")
+        images, groups = load_unlabelled("smoke"), load_styles("smoke")
 
     def progress(step: int, loss: float) -> None:
         print(f"{step}/{steps} loss {loss:.4f}, {(clocks()[0] - started[0]) / step:.3f} s a step", flush=True)
 
     settings = {"batch_size": BATCH_SIZE, **learner.recipe, "seed": seed}
-    watch = {"probe": helpers.retrieval("smoke"), "progress": progress}
+    watch = {"probe": retrieval("smoke"), "progress": progress}
     log = helpers.pretrain(learner, images, steps, groups=groups, **watch, **settings)
     folder = RUNS / "transductive" if transductive else RUNS / f"seed{seed}" if seed else ASSETS
     file = folder / f"{method}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
-    helpers.save_backbone(learner.backbone, file)
+    save_backbone(learner.backbone, file)
     notes = {"notes": learner.notes} if hasattr(learner, "notes") else {}
     entry = about_run(started, method=method, steps=steps, **settings) | notes | {"log": log}
     entry["sha256"] = digests(file.with_suffix(".json"), file)
@@ -89,14 +93,14 @@ def finetune() -> None:
     """Fine-tune the committed BYOL and MoCo v2 by the homework's own function; what the homework loads where it trains SimCLR's live."""
     import helpers
 
-    homework, task, log = Homework(WEEK).namespace(), helpers.load_task("smoke"), {}
+    homework, task, log = Homework(WEEK).namespace(), load_task("smoke"), {}
     file_of = {method: ASSETS / "finetuned" / f"{method}.safetensors" for method in ("byol", "moco")}
     for method, file in file_of.items():
         started = clocks()
         model, losses = homework["train_finetuned"](helpers.load_backbone(method), task.train, len(task.names), seed=0)
         file.parent.mkdir(exist_ok=True)
-        helpers.save_backbone(model, file)
-        scores = homework["accuracies"](helpers.load_finetuned(method), helpers.with_moved(task.tests))
+        save_backbone(model, file)
+        scores = homework["accuracies"](helpers.load_finetuned(method), with_moved(task.tests))
         about = about_run(started, seed=0, **homework["FINETUNE"])
         log[method] = about | {"loss": [losses[0], losses[-1]], "accuracies": scores}
         print(method, log[method], flush=True)
@@ -109,7 +113,7 @@ def sources(names: dict[str, Any]) -> dict[str, list[Any]]:
     """What is evaluated, by name: fixed features, random networks, and every backbone of assets/ with its other seeds in runs/."""
     import helpers
 
-    found: dict[str, list[Any]] = {"colours": [helpers.colours], "pixels": [helpers.pixels], "random": []}
+    found: dict[str, list[Any]] = {"colours": [colours], "pixels": [pixels], "random": []}
     for seed in range(SEEDS):
         torch.manual_seed(seed)
         found["random"].append(names["make_backbone"]("smoke"))
@@ -132,7 +136,7 @@ def step_cost(learner: Any, images: torch.Tensor) -> dict[str, float]:
     learner.before_epoch(images, generator)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast("cpu"):
             loss = learner.loss(views, torch.arange(len(images)))
         loss.backward()
 
@@ -148,9 +152,7 @@ def evaluate_methods(
 
     "kinds: probe" and so on are the same on week 01's task with ten labels a class. `wanted` names the rows; default: all.
     """
-    import helpers
-
-    tasks = {"": partial(helpers.load_task, "smoke"), "kinds: ": partial(helpers.load_kinds, 10)}
+    tasks = {"": partial(load_task, "smoke"), "kinds: ": partial(load_kinds, 10)}
     found: dict[str, dict] = {}
 
     def trained(load: Any, train: Any, first_seed: int = 0) -> dict[str, list[float]]:
@@ -159,7 +161,7 @@ def evaluate_methods(
         for labels in range(SEEDS):
             task = load(seed=labels)
             model, _ = train(task.train, len(task.names), seed=first_seed + labels)
-            for test, accuracy in homework["accuracies"](model, helpers.with_moved(task.tests)).items():
+            for test, accuracy in homework["accuracies"](model, with_moved(task.tests)).items():
                 rows.setdefault(test, []).append(accuracy)
         return rows
 
@@ -190,9 +192,7 @@ def evaluate_methods(
 
 def measure_costs(names: dict[str, Any], homework: dict[str, Any]) -> dict[str, dict]:
     """What a committed training took, {method: {"steps", "batch_size", "seconds_per_step", "megabytes"}}; measured one after the other, on a quiet machine."""
-    import helpers
-
-    images, learners = helpers.load_unlabelled("smoke")[:BATCH_SIZE], {**names["LEARNERS"], **homework["LEARNERS"]}
+    images, learners = load_unlabelled("smoke")[:BATCH_SIZE], {**names["LEARNERS"], **homework["LEARNERS"]}
     found = {}
     for log in sorted(ASSETS.glob("*.json")):
         if log.stem in learners:

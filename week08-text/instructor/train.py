@@ -26,6 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
 from lsdl.tables import Tables
+from lsdl.torch_tools import training_autocast, training_dtype
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS = WEEK / "assets"
@@ -111,7 +112,7 @@ def train_llama(seed: int, steps: int, folder: Path) -> None:
     for step in range(1, steps + 1):
         begin = torch.randint(len(train) - LENGTH, (size,), generator=generator)
         ids = train[begin[:, None] + torch.arange(LENGTH + 1)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast("cpu"):
             logits = model(ids[:, :-1]).logits
         loss = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
         optimizer.zero_grad()
@@ -136,7 +137,8 @@ def train_llama(seed: int, steps: int, folder: Path) -> None:
         nats = loss_on(saved, ids)
         bits = nats / math.log(2) * len(ids) / characters
         found[part] = baselines(train, ids) | {"llama": nats, "llama, bits per character": bits}
-    settings = {"seed": seed, "steps": steps, "length": LENGTH, "autocast": "bfloat16", **RECIPE}
+    autocast = str(training_dtype("cpu")).removeprefix("torch.")
+    settings = {"seed": seed, "steps": steps, "length": LENGTH, "autocast": autocast, **RECIPE}
     entry = about_run(started, PACKAGES, **settings, parameters=sum(p.numel() for p in model.parameters()))
     entry |= {"tokens": {part: len(ids) for part, ids in parts.items()}, "loss": found, "log": log}
     entry["sha256"] = digests(folder / "train.json", folder / "model.safetensors")
