@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from helpers import finish, start
+from checking import finish, start
 from torch import Tensor
 
 from lsdl.checks import Alternative, Mistake

@@ -170,10 +170,10 @@ def test_flash_attention_equals_sdpa(
     torch.testing.assert_close(lse, scores.logsumexp(-1))
 
 
-def test_the_plain_tile_gives_what_tiles_give(solutions: Namespace, helpers: ModuleType) -> None:
+def test_the_plain_tile_gives_what_tiles_give(solutions: Namespace) -> None:
     q, k, v = normal(2, 3, 7, 8), normal(2, 3, 11, 8, seed=1), normal(2, 3, 11, 8, seed=2)
     for causal in (False, True):
-        plain = solutions["flash_attention"](q, k, v, causal, 3, 4, helpers.plain_tile)
+        plain = solutions["flash_attention"](q, k, v, causal, 3, 4, solutions["plain_tile"])
         torch.testing.assert_close(plain, solutions["flash_attention"](q, k, v, causal, 3, 4))
 
 
@@ -194,12 +194,13 @@ def test_flash_merge_equals_attention_to_all_keys(solutions: Namespace) -> None:
     torch.testing.assert_close(lse, whole_lse)
 
 
-def test_memory_of_flash_attention_and_skewing_is_bounded(solutions: Namespace, helpers: ModuleType) -> None:
+def test_memory_of_flash_attention_and_skewing_is_bounded(solutions: Namespace) -> None:
+    largest_tensor = solutions["largest_tensor"]
     q, k, v = (normal(1, 2, 300, 4, seed=s) for s in range(3))
-    assert helpers.largest_tensor(lambda: solutions["flash_attention"](q, k, v, True, 16, 32)) <= q.numel()
-    assert helpers.largest_tensor(lambda: (q @ k.mT).softmax(-1) @ v) == 2 * 300 * 300
+    assert largest_tensor(lambda: solutions["flash_attention"](q, k, v, True, 16, 32)) <= q.numel()
+    assert largest_tensor(lambda: (q @ k.mT).softmax(-1) @ v) == 2 * 300 * 300
     embeddings = normal(300, 64)
-    assert helpers.largest_tensor(lambda: solutions["relative_scores"](embeddings, embeddings, 300)) <= 300 * 301
+    assert largest_tensor(lambda: solutions["relative_scores"](embeddings, embeddings, 300)) <= 300 * 301
 
 
 def test_route_equals_mixtral(solutions: Namespace) -> None:
