@@ -13,11 +13,31 @@ from torch.utils._pytree import tree_leaves
 State = tuple[Tensor, Tensor, Tensor]
 
 
-def gradient(function: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor | None:
-    """Gradient of the scalar `function(x, *args)` with respect to x, in x's shape; None if it does not depend on x."""
-    x = x.detach().clone().requires_grad_()
-    y = function(x, *args)
-    return torch.autograd.grad(y, x, allow_unused=True)[0] if y.requires_grad else None
+def in_both_conventions(rotate: Callable[..., Tensor], x: Tensor, positions: Tensor, base: float) -> dict[str, Tensor]:
+    """What `rotate(x, positions, base, interleaved)` gives in either convention of RoPE, each in x's shape."""
+    return {
+        name: rotate(x, positions, base, interleaved=name == "interleaved") for name in ("half-split", "interleaved")
+    }
+
+
+def scores_at(rotate: Callable[..., Tensor], q: Tensor, k: Tensor, *positions: Tensor) -> list[Tensor]:
+    """The scores (batch, heads, length, length) of q and k, both rotated, once for each of the given positions."""
+    return [rotate(q, at) @ rotate(k, at).mT for at in positions]
+
+
+def convert_projections(
+    convert: Callable[[Tensor, int], Tensor],
+    weight_q: Tensor,
+    bias_q: Tensor,
+    heads: int,
+    weight_k: Tensor,
+    bias_k: Tensor,
+    kv_heads: int,
+) -> list[Tensor]:
+    """`convert(rows, heads)` of weight and bias of W_q, then of those of W_k."""
+    return [
+        convert(rows, n) for n, both in ((heads, (weight_q, bias_q)), (kv_heads, (weight_k, bias_k))) for rows in both
+    ]
 
 
 def causal_probabilities(scores: Tensor, bias: Tensor) -> Tensor:
@@ -28,6 +48,11 @@ def causal_probabilities(scores: Tensor, bias: Tensor) -> Tensor:
     queries, keys = scores.shape[-2:]
     visible = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
     return (scores + bias).masked_fill(~visible, float("-inf")).softmax(-1)
+
+
+def probabilities_with(bias: Callable[[Tensor, int, int], Tensor], scores: Tensor, slopes: Tensor) -> Tensor:
+    """Causal attention probabilities of scores (heads, queries, keys) with the bias of these slopes (heads,)."""
+    return causal_probabilities(scores, bias(slopes, *scores.shape[1:]))
 
 
 def feed(step: Callable, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, sizes: Sequence[int]) -> dict[str, Tensor]:
