@@ -740,7 +740,7 @@ MISTAKES = [
         ("rope_bfloat16",),
     ),
     Mistake(
-        "The two directions are exchanged: to_half_split gathers the first numbers of all pairs in the upper half of a head.",
+        "The rows move in the opposite direction: to_half_split gathers the first numbers of all pairs in the first half of a head's rows.",
         {"to_half_split": interleaved_by_index},
         ("rope_conversion",),
     ),
