@@ -110,12 +110,12 @@ def report_timing(device: torch.device, tiny: bool) -> tuple[Measured, Callable[
     import helpers
 
     homework = Homework(WEEK)
-    names, cells = homework.namespace(), {cell.grade_id: cell.source for cell in homework.graded}
+    names, cells = homework.namespace(), {cell.id: cell.source for cell in homework.notebook.cells}
     settings = names["SCALES"]["smoke" if tiny else "full"]
     names |= {"SETTINGS": settings, "device": device, "sizes": helpers.MODELS[settings["model"]]}
 
     def make() -> Callable[[], None]:
-        exec(cells["report_table"], names)
-        return lambda: exec(cells["report_timing"], names)
+        exec(cells["report-table"], names)
+        return lambda: exec(cells["report-timing"], names)
 
     return Measured("the homework's timing of a layer", settings["model"], f"{settings['lengths'][-1]} tokens"), make
