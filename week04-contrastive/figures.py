@@ -33,7 +33,7 @@ STYLE = {
     "SimCLR, no colour": dict(color="C0", marker="o", linestyle=":"),
     "MoCo v1": dict(color="C1", marker="s", linestyle="--"),
     "MoCo v1, m = 0": dict(color="C1", marker="s", linestyle=":"),
-    "MoCo v2": dict(color="C7", marker="D", linestyle="--"),
+    "MoCo v2": dict(color="k", marker="D", linestyle="--"),
     "BYOL": dict(color="C2", marker="^", linestyle="-."),
     "SimSiam": dict(color="C3", marker="v", linestyle="-"),
     "SimSiam, no stop-gradient": dict(color="C3", marker="x", linestyle="--"),
@@ -88,7 +88,7 @@ def plot_bound(
         curves: estimates (n, batches) by number of candidates.
         crosses: mean estimate of the trained critic by truth, with K candidates.
     """
-    ax = plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
+    ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")[1]
     for (k, values), colour in zip(curves.items(), ("C5", "C1", "C0"), strict=True):
         ax.errorbar(truths, values.mean(1), values.std(1), fmt="-o", color=colour, markersize=4, label=f"K = {k}")
         ax.axhline(np.log(k), linestyle=":", color=colour)
@@ -97,7 +97,7 @@ def plot_bound(
     ax.plot(truths, truths, "k--", linewidth=1, label="truth")
     ax.set(xlabel="mutual information, nats", ylabel="estimate, nats", ylim=(0, 8.5))
     ax.set_title("InfoNCE follows the truth, and stops at log K")
-    ax.legend()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
@@ -108,7 +108,7 @@ def plot_logs(logs: Mapping[str, Mapping], columns: Sequence[str], titles: Seque
         for name, log in logs.items():
             steps, factor = (log["probe_step"], 100) if column == "probe" else (log["step"], 1)
             ax.plot(steps, factor * np.array(log[column]), label=name, **STYLE[name] | {"marker": ""})
-        ax.set(xlabel="step", ylabel=LOGGED[column], title=title)
+        ax.set(xlabel="step", ylabel=LOGGED[column], title=title, ylim=(0, None))
     axes[0][0].legend()
     return axes[0]
 
@@ -129,11 +129,11 @@ def plot_methods(t: Tables, columns: Mapping[str, str], rivals: Mapping[str, tup
         look = dict(color=("0.3", "0.6", "0.85")[k], hatch=("", "//", "..")[k], edgecolor="0.2", linewidth=0.5)
         ax.barh(places, [m for m, _ in pairs], 0.8 / len(columns), xerr=[e for _, e in pairs], label=label, **look)
     for label, (name, column, line) in rivals.items():
-        if column in t.rows("methods", method=name)[0]:
+        if name in names and column in t.rows("methods", method=name)[0]:
             ax.axvline(t.values("methods", column, method=name).mean(), color="C3", linestyle=line, label=label)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
-    ax.legend(loc="center right")
+    figure.legend(loc="outside lower center", ncols=5)
     return figure
 
 
