@@ -166,6 +166,8 @@ class Tables:
     ) -> None:
         """Print a table: a line for each value of the column `by`, and of every column mean ± standard error over seeds.
 
+        A line whose rows lack a column has an empty place there.
+
         Args:
             columns: what is shown.
             chosen: further conditions for single lines, such as {"FT": {"lr": 1e-3}}.
@@ -184,8 +186,9 @@ class Tables:
         for line in lines:
             cells.append([])
             for column in columns:
-                values = self.values(name, column, **{by: line}, **(chosen or {}).get(line, {}), **where)
-                cells[-1].append(mean_and_error(values, digits))
+                condition = {by: line} | dict(chosen or {}).get(line, {}) | where
+                there = any(column in row for row in self.rows(name, **condition))
+                cells[-1].append(mean_and_error(self.values(name, column, **condition), digits) if there else "")
                 if live:
                     here = live.get(line, {}).get(column)
                     cells[-1].append("" if here is None else f"{here:.{digits}f}")

@@ -71,6 +71,15 @@ def test_show_prints_mean_and_error_with_the_live_run_beside(read: Tables, capsy
     ]
 
 
+def test_a_line_without_a_column_has_an_empty_place(tmp_path: Path, measure: ModuleType, capsys) -> None:
+    rows = [{"method": "LP", "seed": 0, "OOD": 20.0}, {"method": "scratch", "seed": 0, "ID": 30.0}]
+    (tmp_path / "tables.json").write_text(json.dumps({"methods": rows}))
+    Tables(tmp_path / "tables.json", measure, seminar={}, seeds=1).show("methods", ["ID", "OOD"], by="method")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["ID", "OOD"], ["LP", "20.0"], ["scratch", "30.0"]]
+    assert lines[1].endswith("20.0") and lines[2].index("30.0") < lines[1].index("20.0")
+
+
 @pytest.mark.parametrize(
     ("ask", "said"),
     [

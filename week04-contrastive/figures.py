@@ -1,4 +1,4 @@
-"""Plots of the seminar and the homework, and the pictures of a map of features."""
+"""The figures of the seminar and the homework: one colour, marker and line per method; and the pictures of a map of features."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
 from lsdl.data.few_labels import FewLabels, moved
+from lsdl.tables import Tables
 
 
 def draw_pictures(rows: Mapping[str, Tensor]) -> plt.Figure:
@@ -28,64 +28,112 @@ def draw_pictures(rows: Mapping[str, Tensor]) -> plt.Figure:
     return figure
 
 
-# method -> boxes of the trained side, boxes of the other side, is that side a moving average, does it get a gradient, what forbids one vector for all pictures
-DIAGRAMS = {
-    "SimCLR": (("f", "g"), ("f", "g"), False, True, "negatives of the batch"),
-    "MoCo": (("f", "g"), ("f'", "g'"), True, False, "negatives of the queue"),
-    "BYOL": (("f", "g", "predictor"), ("f'", "g'"), True, False, "predictor, stop-gradient,\nslow target"),
-    "SimSiam": (("f", "g", "predictor"), ("f", "g"), False, False, "predictor, stop-gradient"),
-    "SwAV": (("f", "g", "prototypes"), ("f", "g", "codes"), False, False, "codes that use all\nprototypes equally"),
+STYLE = {
+    "SimCLR": dict(color="C0", marker="o", linestyle="-"),
+    "SimCLR, no colour": dict(color="C0", marker="o", linestyle=":"),
+    "MoCo v1": dict(color="C1", marker="s", linestyle="--"),
+    "MoCo v1, m = 0": dict(color="C1", marker="s", linestyle=":"),
+    "MoCo v2": dict(color="k", marker="D", linestyle="--"),
+    "BYOL": dict(color="C2", marker="^", linestyle="-."),
+    "SimSiam": dict(color="C3", marker="v", linestyle="-"),
+    "SimSiam, no stop-gradient": dict(color="C3", marker="x", linestyle="--"),
+    "SimSiam, no predictor": dict(color="C3", marker="+", linestyle=":"),
+    "DeepCluster": dict(color="C4", marker="P", linestyle="-"),
+    "SwAV": dict(color="C5", marker="X", linestyle="-"),
+    "SwAV, no Sinkhorn": dict(color="C5", marker="X", linestyle=":"),
+    "random ResNet": dict(color="0.5", marker="*", linestyle=":"),
+}
+LOGGED = {
+    "loss": "loss",
+    "spread": "spread of z (0: one point)",
+    "rank": "effective rank of z",
+    "probe": "nearest neighbour, %",
 }
 
 
-def draw_methods() -> plt.Figure:
-    """Five methods in the same boxes: two views of a picture, backbone f, head g; dashed: no gradient; the arrow across: a moving average of the weights."""
-    figure, axes = plt.subplots(1, len(DIAGRAMS), figsize=(10, 3), layout="constrained")
-    for ax, (method, (trained, other, average, gradient, why)) in zip(axes, DIAGRAMS.items(), strict=True):
-        for x, boxes, live, colour in ((0.23, trained, True, "C0"), (0.77, other, gradient, "C2" if average else "C0")):
-            ax.text(x, -0.1, "view 1" if x < 0.5 else "view 2", ha="center", va="center", fontsize=8)
-            for k, name in enumerate(boxes):
-                arrow = {"arrowstyle": "->", "linestyle": "-" if live else "--"}
-                ax.annotate("", (x, k + 0.72), (x, k + 0.05 if k == 0 else k + 0.28), arrowprops=arrow)
-                box = {"boxstyle": "round,pad=0.3", "facecolor": colour if name[0] in "fg" else "C1", "alpha": 0.35}
-                ax.text(x, k + 0.95, name, ha="center", va="center", fontsize=8, bbox=box)
-            top = len(boxes) + 0.2
-            ax.plot([x, x, 0.5], [top, 3.6, 3.6], color="k", linewidth=0.8, linestyle="-" if live else "--")
-        ax.text(0.5, 3.6, "loss", ha="center", va="center", fontsize=8, bbox={"facecolor": "w", "boxstyle": "round"})
-        if average:
-            ax.annotate("", (0.68, 0.95), (0.33, 0.95), arrowprops={"arrowstyle": "->", "color": "C2"})
-            ax.text(0.5, 1.05, "EMA", ha="center", va="bottom", fontsize=7, color="C2")
-        ax.set(xlim=(0, 1), ylim=(-1, 4), title=method)
-        ax.text(0.5, -0.7, why, ha="center", va="center", fontsize=8, color="C3")
-        ax.axis("off")
-    return figure
+def plot_curves(curves: Mapping[str, tuple[Sequence, Sequence]], ax: plt.Axes, **labels: object) -> None:
+    """One line per method, in its `STYLE`: means over seeds with standard errors.
+
+    Args:
+        curves: by method x (n,), numbers or names of evenly spaced places, and y (n,) or (n, seeds).
+        labels: for `ax.set`.
+    """
+    for name, (x, y) in curves.items():
+        mean, error = np.array([mean_and_se(np.atleast_1d(values)) for values in y]).T
+        look = STYLE.get(name.split(" (")[0], {})
+        ax.errorbar(x, mean, error if error.any() else None, label=name, markersize=5, capsize=2, **look)
+    ax.set(**labels)
 
 
-def plot_logs(
-    logs: Mapping[str, Mapping[str, Sequence[float]]], columns: Sequence[str] = ("loss", "spread", "probe")
-) -> plt.Figure:
-    """Training curves by name, one panel for each of "loss", "spread", "rank" and "probe" in `columns`; steps on a logarithmic axis, but for "probe"."""
-    titles = {
-        "loss": "loss",
-        "spread": "spread of z (0: one point)",
-        "rank": "effective rank of z",
-        "probe": "nearest neighbour, %",
-    }
-    size = (3 * len(columns), 2.9)
-    figure, axes = plt.subplots(1, len(columns), figsize=size, layout="constrained", squeeze=False)
-    for ax, column in zip(axes[0], columns, strict=True):
-        probe = column == "probe"  # the one with a value before the first step
-        for k, (name, log) in enumerate(logs.items()):
-            points = [
-                (s, 100 * v if probe else v)
-                for s, v in zip(log["probe_step" if probe else "step"], log[column], strict=True)
-            ]
-            if points:
-                ax.plot(*zip(*points, strict=True), ("-", "--", "-.", ":")[k % 4], color=f"C{k}", label=name)
-        ax.set(xlabel="step", ylabel=titles[column], xscale="linear" if probe else "log")
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    if logs:
-        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+def mean_and_se(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error; 0 for a single value."""
+    values = np.asarray(values, dtype=float)
+    return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+def band(values: Sequence[float], ax: plt.Axes, name: str, **look: object) -> None:
+    """A horizontal line at the mean of a rival, with its standard error as a band."""
+    mean, error = mean_and_se(values)
+    ax.axhline(mean, label=name, **look)
+    ax.axhspan(mean - error, mean + error, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def plot_bound(
+    truths: Sequence[float], curves: Mapping[int, np.ndarray], crosses: Mapping[float, float], K: int
+) -> plt.Axes:
+    """InfoNCE's estimates over the truth, their ceilings, and what a trained critic gets.
+
+    Args:
+        truths: mutual information in nats, (n,).
+        curves: estimates (n, batches) by number of candidates.
+        crosses: mean estimate of the trained critic by truth, with K candidates.
+    """
+    ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")[1]
+    for (k, values), colour in zip(curves.items(), ("C5", "C1", "C0"), strict=True):
+        ax.errorbar(truths, values.mean(1), values.std(1), fmt="-o", color=colour, markersize=4, label=f"K = {k}")
+        ax.axhline(np.log(k), linestyle=":", color=colour)
+        ax.text(0.3, np.log(k) + 0.1, f"log {k}", color=colour, fontsize=8)
+    ax.plot(list(crosses), list(crosses.values()), "kx", label=f"trained critic, K = {K}")
+    ax.plot(truths, truths, "k--", linewidth=1, label="truth")
+    ax.set(xlabel="mutual information, nats", ylabel="estimate, nats", ylim=(0, 8.5))
+    ax.set_title("InfoNCE follows the truth, and stops at log K")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def plot_logs(logs: Mapping[str, Mapping], columns: Sequence[str], titles: Sequence[str]) -> np.ndarray:
+    """Training curves by method, in its `STYLE` without markers; a panel for each of "loss", "spread", "rank" and "probe" in `columns`."""
+    _, axes = plt.subplots(1, len(columns), figsize=(4 * len(columns), 3), layout="constrained", squeeze=False)
+    for ax, column, title in zip(axes[0], columns, titles, strict=True):
+        for name, log in logs.items():
+            steps, factor = (log["probe_step"], 100) if column == "probe" else (log["step"], 1)
+            ax.plot(steps, factor * np.array(log[column]), label=name, **STYLE[name] | {"marker": ""})
+        ax.set(xlabel="step", ylabel=LOGGED[column], title=title, ylim=(0, None))
+    axes[0][0].legend()
+    return axes[0]
+
+
+def plot_methods(t: Tables, columns: Mapping[str, str], rivals: Mapping[str, tuple[str, str]]) -> plt.Figure:
+    """Bars of the accuracies in the part "methods", with standard errors over seeds.
+
+    Args:
+        columns: by what the legend says; a method without a column has no such bar.
+        rivals: vertical lines: method, column and line style by what the legend says.
+    """
+    names = list(dict.fromkeys(row["method"] for row in t["methods"]))
+    figure, ax = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+    for k, (label, column) in enumerate(columns.items()):
+        there = [name for name in names if column in t.rows("methods", method=name)[0]]
+        pairs = [mean_and_se(t.values("methods", column, method=name)) for name in there]
+        places = [names.index(name) + 0.8 / len(columns) * (k - (len(columns) - 1) / 2) for name in there]
+        look = dict(color=("0.3", "0.6", "0.85")[k], hatch=("", "//", "..")[k], edgecolor="0.2", linewidth=0.5)
+        ax.barh(places, [m for m, _ in pairs], 0.8 / len(columns), xerr=[e for _, e in pairs], label=label, **look)
+    for label, (name, column, line) in rivals.items():
+        if name in names and column in t.rows("methods", method=name)[0]:
+            ax.axvline(t.values("methods", column, method=name).mean(), color="C3", linestyle=line, label=label)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    figure.legend(loc="outside lower center", ncols=5)
     return figure
 
 

@@ -1,21 +1,25 @@
-"""Week 04: heads, views, the training loop and the committed checkpoints of the seminar and the homework; no solutions."""
+"""Week 04: heads, views, the training loop, the committed checkpoints and the few-label meter; no solutions."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lsdl.features import Classifier, feature_dim, make_backbone, read_into, view
+from lsdl.data.emoji import load_emoji
+from lsdl.data.few_labels import Labelled, load_kinds, load_task, unlabelled_part, with_moved
+from lsdl.features import Classifier, embed, feature_dim, make_backbone, read_into, view
+from lsdl.probes import linear_probe, nearest_neighbours
 from lsdl.torch_tools import training_autocast
 
 ASSETS = Path(__file__).parent / "assets"
+Source = nn.Module | Callable[[Tensor], Tensor]  # of features: a backbone, or a fixed function of pictures
 
 
 # Heads and checkpoints
@@ -217,3 +221,75 @@ def pretrain(
             measure(step + 1)
     log["seconds"] = round((time.perf_counter() - started) / max(1, steps), 4)
     return log
+
+
+# The meter: frozen features, few labels
+
+
+@lru_cache
+def few_labels(scale: str, seed: int, kinds: bool = False) -> tuple[Labelled, dict[str, Labelled]]:
+    """The labelled pictures and the tests by the names that notebook and tables use.
+
+    Args:
+        seed: of the choice of labels.
+        kinds: week 01's task instead, 18 kinds with ten labels each by one maker.
+
+    Returns:
+        the labelled pictures; the tests: "ID" by the makers of the labels and each other artist by name, moved; "... aligned": as drawn.
+    """
+    task = load_kinds(10, seed) if kinds else load_task(scale, seed=seed)
+    tests = {}
+    for test, pair in with_moved(task.tests).items():
+        name, _, is_moved = test.partition(", ")
+        tests[("ID" if name == "id" else name) + ("" if is_moved else " aligned")] = pair
+    return task.train, tests
+
+
+def evaluate(source: Source, scale: str, seeds: Sequence[int], kinds: bool = False) -> list[dict[str, float]]:
+    """Linear probe and k-NN of frozen features: for each choice of labels a row of accuracies in percent, some CPU seconds each.
+
+    Args:
+        source: a backbone, or a function of pictures (n, 3, size, size) uint8.
+        seeds: of the choices of labels.
+
+    Returns:
+        rows such as {"probe ID": 43.0, "k-NN ID": ..., "probe OOD": ..., "probe ID aligned": ...}; "OOD" is the mean over the other artists.
+    """
+    rows = []
+    for seed in seeds:
+        labelled, tests = few_labels(scale, seed, kinds)
+        train = features_of(source, labelled[0]), labelled[1]
+        pairs = {name: (features_of(source, images), labels) for name, (images, labels) in tests.items()}
+        row = {}
+        for way, right in (("probe", linear_probe(train, pairs)), ("k-NN", nearest_neighbours(train, pairs))):
+            row |= {f"{way} {test}": 100 * hits.float().mean().item() for test, hits in right.items()}
+        rows.append(row if kinds else row | mean_over_artists(row))
+    return rows
+
+
+def features_of(source: Source, images: Tensor) -> Tensor:
+    """Features (n, d) by a backbone or by a fixed function of the pictures."""
+    return embed(source, images) if isinstance(source, nn.Module) else source(images)
+
+
+def mean_over_artists(row: Mapping[str, float]) -> dict[str, float]:
+    """The columns "... OOD" and "... OOD aligned": means over the tests by other artists."""
+    found: dict[str, list[float]] = {}
+    for column, value in row.items():
+        way, name, *aligned = column.split(" ")
+        if name != "ID":
+            found.setdefault(" ".join([way, "OOD", *aligned]), []).append(value)
+    return {column: sum(values) / len(values) for column, values in found.items()}
+
+
+def mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each column."""
+    return {column: sum(row[column] for row in rows) / len(rows) for column in rows[0]}
+
+
+def same_thing(scale: str, shown: Tensor) -> float:
+    """Share of the unlabelled pictures `shown` (n,), indices, that show the thing of another picture; nan at full scale, which has no names."""
+    if scale == "full":
+        return math.nan
+    thing = unlabelled_part(load_emoji(32)).concept
+    return float(torch.stack([(thing[shown] == c).float().mean() for c in thing[:: len(thing) // 500]]).mean())

@@ -48,7 +48,7 @@ def stand_in(folder: Path) -> dict[str, str]:
             write(f"stl10_binary/{part}_y.bin", np.arange(count) % 10 + 1)  # STL-10 counts from 1
     records = np.concatenate([np.arange(20)[:, None] % 10, rng.integers(0, 256, (20, 3072))], 1)
     write("cifar-10-batches-bin/test_batch.bin", records)
-    return {"STL10": str(folder / "stl10"), "SEEDS": "1"}
+    return {"STL10": str(folder / "stl10")}
 
 
 def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
@@ -63,7 +63,7 @@ def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
         f"{name}, homework": (partial(homework["LEARNERS"][key], full, "full"), full["batch_size"], full["epochs"])
         for key, name in (("simclr", "SimCLR"), ("byol", "BYOL"), ("moco", "MoCo v2"))
     }
-    names = {"InBatch": "in-batch InfoNCE", "MoCo": "MoCo v1"} | {x: x for x in ("SimSiam", "SwAV", "DeepCluster")}
+    names = {"SimCLR": "SimCLR", "MoCoOnDevices": "MoCo v1"} | {x: x for x in ("SimSiam", "SwAV", "DeepCluster")}
     for key, name in names.items():
         learners[f"{name}, seminar"] = seminar[key], settings["batch_size"], epochs
     for what, (make, size, passes) in learners.items():
