@@ -60,15 +60,15 @@ def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (8 if tiny else 4096, 3, 96, 96), dtype=torch.uint8, generator=generator)
     learners: dict[str, tuple[Callable[[], helpers.Learner], int, int]] = {
-        f"{name}, homework": (partial(homework["LEARNERS"][key], full, "full"), full["batch_size"], full["epochs"])
+        f"{name}, homework": (partial(homework["LEARNERS"][key], full, "full"), full["batch_size"], full["steps"][key])
         for key, name in (("simclr", "SimCLR"), ("byol", "BYOL"), ("moco", "MoCo v2"))
     }
     names = {"SimCLR": "SimCLR", "MoCoOnDevices": "MoCo v1"} | {x: x for x in ("SimSiam", "SwAV", "DeepCluster")}
     for key, name in names.items():
-        learners[f"{name}, seminar"] = seminar[key], settings["batch_size"], epochs
-    for what, (make, size, passes) in learners.items():
+        learners[f"{name}, seminar"] = seminar[key], settings["batch_size"], epochs * PICTURES // settings["batch_size"]
+    for what, (make, size, total) in learners.items():
         size = min(size, len(images))
-        row = Measured(what, "ResNet-18", f"{size} pictures, 96 px", steps=passes * PICTURES // size)
+        row = Measured(what, "ResNet-18", f"{size} pictures, 96 px", steps=total)
         calls = len(images) // size
         call = partial(pretraining, make, images, calls, size, device)
         yield measure(row, call, device, per_call=calls, repeat=1 if tiny else 3)

@@ -60,8 +60,8 @@ def main(seeds: int) -> None:
             note("baseline", measure("baseline", lambda x, model=baseline: embed(model, x).argmax(1)))
             torch.manual_seed(seed)
             note("random backbone, probe", measure("simclr", probed(make_backbone("smoke"))))
-            names["SEED"] = seed  # train_short reads it
-            learner, _ = names["train_short"]("simclr", unlabelled, settings["simclr_steps"], "smoke")
+            names["SEED"] = seed  # train_learner reads it
+            learner, _ = names["train_learner"]("simclr", unlabelled, names["SHORT"]["simclr"])
             note("short SimCLR, probe", measure("simclr", probed(learner.backbone)))
             model, _ = names["train_finetuned"](load_backbone("simclr"), task.train, classes, seed=seed)
             note("fine-tuned SimCLR", measure("finetune", lambda x, model=model: embed(model, x).argmax(1)))
