@@ -73,7 +73,10 @@ SYSTEM = (
     *("/usr/share/zoneinfo", "/usr/share/locale", "/usr/share/fontconfig", "/etc/fonts", "/etc/ld.so.cache"),
     *("/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/dev/random", "/dev/urandom"),
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems"),
-    "/sys/devices/system/cpu",
+    *("/proc/loadavg", "/proc/uptime", "/proc/vmstat", "/sys/devices/system/cpu", "/sys/devices/system/node"),
+    # how many processors and how much memory a container has; of other groups, nothing
+    *("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+    *("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
