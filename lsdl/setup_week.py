@@ -15,6 +15,8 @@ from pathlib import Path
 # A wrong build of these (CUDA, CPU, Colab's own) costs gigabytes or the GPU, so the choice is the user's.
 NEVER_INSTALLED = ("torch", "torchvision", "numpy")
 
+started_in: Path | None = None  # the week's folder, for `check`, whatever the notebook's working folder is later
+
 
 def setup(week: str) -> None:
     """Prepare the kernel for the notebooks of one week and print the versions in use.
@@ -31,6 +33,8 @@ def setup(week: str) -> None:
         raise RuntimeError(
             f"helpers.py of {week} is not in {Path.cwd()}: open the notebook from its own week's folder."
         )
+    global started_in
+    started_in = Path.cwd()
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # Colab's kernel keeps the folder that it started in
     missing = _missing()

@@ -215,6 +215,7 @@ def _kernel_main(scratch: Scratch, limits: jail.Limits, partly: bool) -> None:
     os.environ.clear()
     os.environ.update(environment(scratch.home))
     os.environ |= {"NBGRADER_EXECUTION": "autograde", "LSDL_WEEK": scratch.week}
+    os.environ["LSDL_WEEK_DIR"] = str(scratch.course)
     os.environ["LSDL_HIDDEN_REFERENCES"] = str(scratch.inputs / "none")  # and no search in the folders above
     os.chdir(scratch.course)
     sys.argv = [""]
