@@ -79,7 +79,7 @@ SYSTEM = (
     *("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -169,7 +169,11 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     **{"name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "truncate": (76, 45)},
 }
 # Refused with EACCES: the network, and sockets of other programs. A kernel's own sockets exist before the filter.
-_NETWORK = {"socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201)}
+# sendmsg and sendmmsg can put descriptors of removed files between two sockets, where nobody can count them.
+_NETWORK = {
+    **{"socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201)},
+    **{"sendmsg": (46, 211), "sendmmsg": (307, 269)},
+}
 # Refused as unknown, so that libc falls back to the older call, whose arguments the filter can read.
 _UNKNOWN = {"clone3": (435, 435), "openat2": (437, 437)}
 # Refused as unsupported: it fills a disk faster than anybody can watch; libraries then write, or go on without.
@@ -258,7 +262,9 @@ def filter_program(machine: str, pid: int) -> list[_Instruction]:
     for numbers, index in (((2, None), 1), ((257, 56), 2)):
         reading = [(0x54, 0, 0, os.O_ACCMODE), *_when_equal(os.O_RDONLY, _refuse(errno.EACCES))]
         on(numbers, _argument(index), *_when_any_bit(os.O_TRUNC, *reading), allow)
-    on((157, 167), _argument(0), *_when_equal(_PR_SET_PDEATHSIG, no), allow)  # prctl
+    # prctl: a process that is not dumpable hides its files from a grader that is an ordinary user
+    hiding = (_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE)
+    on((157, 167), _argument(0), *(i for option in hiding for i in _when_equal(option, no)), allow)
     on((72, 25), _argument(1), *(i for cmd in _OWNERS_OF_SIGNALS for i in _when_equal(cmd, no)), allow)  # fcntl
     on((16, 29), _argument(1), *(i for cmd in _TERMINALS for i in _when_equal(cmd, no)), allow)  # ioctl
     return [*program, allow]
