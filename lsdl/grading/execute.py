@@ -62,6 +62,7 @@ MAX_WAITING = 100  # messages that wait for this process; with more, the kernel 
 MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000  # of all files together
 WATCH = 0.25  # seconds between two looks; meanwhile a kernel can only write, which takes its time
 GRACE = 10.0  # seconds that a cell has to end after it was interrupted
+PATIENCE = 30.0  # seconds that a kernel may need between two cells
 STOPPED = 2.0  # seconds after which a kernel that stopped itself is ended
 ALLOWED_FILES = shutil.ignore_patterns("instructor", "__pycache__", ".ipynb_checkpoints", "*.ipynb", "*.pyc")
 
@@ -162,7 +163,7 @@ async def _serve(connection: Any, scratch: Scratch, limits: jail.Limits, partly:
     try:
         await asyncio.wait_for(run.execute(), request.total_seconds)
     except TimeoutError:
-        run.verdict.failure = f"The notebook ran longer than {request.total_seconds:g} s."
+        run.verdict.failure = f"The notebook ran longer than {request.total_seconds:g} s, as far as {run.place}."
         run.verdict.timed_out = True
     except _Stopped as stopped:
         run.verdict.failure = run.why_killed or str(stopped)
@@ -301,16 +302,15 @@ class _Execution:
         self.scratch.give(inputs)
         return outbox, inputs
 
-    async def _silently(self, client: _Client, code: str, seconds: float | None = None) -> None:
-        """Execute what is no cell of the notebook; it has as long as a cell, or `seconds`.
+    async def _silently(self, client: _Client, code: str, seconds: float = PATIENCE) -> None:
+        """Execute what is no cell of the notebook.
 
         Raises:
             _Stopped: the kernel does not answer.
         """
         number = client.kc.execute(code, silent=True, store_history=False)
         try:
-            reply = client.async_wait_for_reply(number)
-            if await asyncio.wait_for(reply, seconds or max(self.request.cell_seconds, GRACE)) is not None:
+            if await asyncio.wait_for(client.async_wait_for_reply(number), seconds) is not None:
                 return
         except TimeoutError:
             pass
@@ -388,8 +388,10 @@ class _Execution:
                 cell.outputs = [NotebookNode(error_output("DeadKernelError", "The notebook ended before this cell."))]
             points = self.verdict.points[name] = points_of(cell)
             if points is not None and points < float(cell.metadata["nbgrader"]["points"]):
-                words = explain(cell.get("outputs", []), self.request.cell_seconds), self.causes.behind(index)
-                self.verdict.messages[name] = self._without_paths(" ".join(filter(None, words)))
+                text = explain(cell.get("outputs", []), self.request.cell_seconds)
+                if cause := self.causes.behind(index):
+                    text = f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {cause}"
+                self.verdict.messages[name] = self._without_paths(text)
 
     def _without_paths(self, text: str) -> str:
         """A text of the kernel without the names of its folders, which differ from run to run."""
