@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsdl.at_home import differences
 from lsdl.cells import grade_id, is_locked
 from lsdl.intake import MAX_BYTES, BadNotebook, Notebook, mend, parse
 from lsdl.recognise import likeness
@@ -69,6 +70,8 @@ def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[D
             found.append(Diagnosis("problem", f"{cell} is still empty: without it the whole homework counts 0."))
     if others := [cell for cell in empty if cell not in required]:
         found.append(Diagnosis("note", f"Still empty, and without points like that: {', '.join(others)}."))
+    given = homeworks[week]["cells"]
+    found += [Diagnosis("note", line) for line in differences(mended["cells"], given)]
     if not any(diagnosis.level == "problem" for diagnosis in found):
         found.append(Diagnosis("ok", f"{name}: every cell of the homework of {week} is there"))
     return found

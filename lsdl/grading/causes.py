@@ -11,7 +11,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lsdl.cells import grade_id, is_test, source_of
+from lsdl.cells import called, grade_id, is_test, source_of
 from lsdl.grading.jail import Limits
 from lsdl.grading.judge import TIMEOUT
 from lsdl.recognise import answer_names, defined_names
@@ -19,7 +19,6 @@ from lsdl.recognise import answer_names, defined_names
 Cell = Mapping[str, Any]
 
 MAX_WORDS = 300
-MAX_LINE = 60
 _UNKNOWN_NAME = re.compile(r"name '(\w{1,200})' is not defined")
 _PLACE = re.compile(r"\([^()\s]{1,200}, line (\d+)\)")  # IPython's name of a cell changes from run to run
 # what an error says -> what the grader lacks, as the end of a sentence
@@ -72,17 +71,10 @@ class Causes:
         """Sentences to be added to the error of a cell: whose error it comes from, and what the grader lacks; "" if neither."""
         origin, sentences = self._origin(index), []
         if origin != index:
-            sentences.append(f"The cause: {self.name(origin)} {self._ended(origin)}.")
+            sentences.append(f"The cause: {called(self._cells[origin])} {self._ended(origin)}.")
         if lack := lacking(self._errors.get(origin)):
             sentences.append(f"In the grader {lack}.")
         return " ".join(sentences)
-
-    def name(self, index: int) -> str:
-        """What to call a cell: nbgrader's name of it, else its first line."""
-        cell = self._cells[index]
-        lines = [line for line in source_of(cell).strip().splitlines() if line.strip()]
-        first = f"`{lines[0].strip()[:MAX_LINE]}`" if lines else "nothing"
-        return f"the cell {grade_id(cell)}" if grade_id(cell) else f"the cell that begins with {first}"
 
     def _origin(self, index: int) -> int:
         """The cell whose error is at the beginning of a chain of names that are not defined."""

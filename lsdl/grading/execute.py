@@ -29,7 +29,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from lsdl.cells import grade_id
+from lsdl.cells import called, grade_id
 from lsdl.checks import VISIBLE_FILE
 from lsdl.grading import jail
 from lsdl.grading.causes import Causes, how_it_ended, lacking
@@ -272,7 +272,7 @@ class _Execution:
                 elif in_test:
                     await self._silently(client, END_CHECK)
                 in_test = test is not None
-                self.place = self.causes.name(index)
+                self.place = called(cell)
                 await self._execute_cell(client, cell, index)
                 if test is not None:
                     inputs.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from demo_week import demo_course, solved
 
-from lsdl.cells import grade_id
+from lsdl.cells import called, grade_id
 from lsdl.grading.autograder import Job, Result, run_job
 from lsdl.grading.causes import Causes, how_it_ended, lacking
 from lsdl.grading.jail import Limits
@@ -120,7 +120,7 @@ def test_names_lead_back_and_never_in_a_circle() -> None:
         causes.behind(3)
         == "The cause: the cell that begins with `a = b` ended with NameError: name 'b' is not defined."
     )
-    assert causes.behind(4) == "" and causes.name(3) == "the cell that begins with `print(c)`"
+    assert causes.behind(4) == "" and called(cells[3]) == "the cell that begins with `print(c)`"
 
 
 def test_only_what_the_grader_lacks_is_said() -> None:
