@@ -463,14 +463,10 @@ def _usage(folder: Path) -> tuple[int, int]:
 def _unlinked(pid: int) -> int:
     """Bytes of files that a process removed but still has open or mapped: no folder shows them."""
     sizes: dict[tuple[int, int], int] = {}
+    for status in jail.open_files(pid):
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+            sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
     try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            try:
-                status = os.stat(f"/proc/{pid}/fd/{name}")
-            except OSError:
-                continue  # closed meanwhile
-            if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
-                sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
         maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return sum(sizes.values())  # it has ended

@@ -445,7 +445,8 @@ def capabilities() -> dict[str, bool | str]:
     """What this machine can enforce, by feature; tried once in a process of its own, in a folder of its own.
 
     Returns:
-        "files", "system calls", "ordinary user", "limits": whether it holds; "landlock": the ABI in words.
+        "files", "system calls", "ordinary user", "limits": whether it holds; "landlock": the ABI in words; "removed
+        files": whether those count that a kernel removed and keeps open (not where root lacks CAP_SYS_PTRACE).
     """
     found: dict[str, bool | str] = dict.fromkeys(_SENTENCES, False)
     if sys.platform != "linux":
@@ -485,6 +486,20 @@ def _refused(call: Callable[[], object], codes: Iterable[int] = (errno.EPERM, er
     return False
 
 
+def open_files(pid: int) -> list[os.stat_result]:
+    """What another process has open, as far as this one may see it."""
+    found = []
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found.append(os.stat(f"/proc/{pid}/fd/{name}"))
+            except OSError:
+                continue  # closed meanwhile
+    except OSError:
+        pass  # it has ended
+    return found
+
+
 def _try_all() -> None:
     """Enter the sandbox and print as JSON what it refuses."""
     import mmap
@@ -493,9 +508,11 @@ def _try_all() -> None:
     found: dict[str, bool] = {}
     with tempfile.TemporaryDirectory() as folder:
         report, write = os.pipe()
+        wait, go_on = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
+                os.close(go_on)
                 confine({folder: OWN}, Limits(memory=1 << 30), partly=True)
                 found["ordinary user"] = os.geteuid() != 0
                 found["files"] = _refused(lambda: os.listdir("/")) and _refused(lambda: os.open("/etc/passwd", 0))
@@ -511,8 +528,13 @@ def _try_all() -> None:
                 pass  # what was not found is missing
             finally:
                 os.write(write, json.dumps(found).encode())
+                os.close(write)
+                os.read(wait, 1)
                 os._exit(0)
         os.close(write)
         with os.fdopen(report, "rb") as file:
-            print(file.read().decode())
+            found = json.loads(file.read())
+        found["removed files"] = bool(open_files(pid))
+        os.close(go_on)
         os.waitpid(pid, 0)
+        print(json.dumps(found))
