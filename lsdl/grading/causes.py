@@ -23,7 +23,10 @@ _UNKNOWN_NAME = re.compile(r"name '(\w{1,200})' is not defined")
 _PLACE = re.compile(r"\([^()\s]{1,200}, line (\d+)\)")  # IPython's name of a cell changes from run to run
 # what an error says -> what the grader lacks, as the end of a sentence
 _LACKS = (
-    (r"\[Errno -[235]\]|name resolution|URLError|Max retries|offline mode|LocalEntryNotFound", "there is no network"),
+    (
+        r"\[Errno -[235]\]|name resolution|URLError|Max retries|internet connection|Cannot resolve|offline mode|LocalEntryNotFound",
+        "there is no network",
+    ),
     (r"ModuleNotFoundError|No module named", "there are no packages but those of the course, and pip installs none"),
     (
         r"MemoryError|can't allocate memory|bad_alloc|Cannot allocate memory",

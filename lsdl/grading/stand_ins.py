@@ -7,6 +7,7 @@ the warm process has imported it already.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import io
@@ -17,6 +18,7 @@ import pickle
 import pwd
 import queue
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -244,7 +246,7 @@ class _Manager:
 
 
 class _Popen:
-    """A `multiprocessing.Process` as a thread; it has the parent's memory and cannot be ended from outside."""
+    """A `multiprocessing.Process` as a thread; it has the parent's memory, and a long call in it outlives its end."""
 
     method = "thread"
 
@@ -252,6 +254,7 @@ class _Popen:
         _say("a process of its own (it runs as a thread)")
         self.pid, self.returncode, self.finalizer = next(_numbers), None, None
         self.sentinel, self._end = os.pipe()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(process,), daemon=True, name=process.name)
         self._thread.start()
 
@@ -265,20 +268,34 @@ class _Popen:
         except BaseException:
             traceback.print_exc()
         finally:
+            self._finish(code)
+
+    def _finish(self, code: int) -> None:
+        if self.returncode is None:
             self.returncode = code
             os.close(self._end)
+            self._ended.set()
 
     def poll(self, flag: int = 0) -> int | None:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
-        self._thread.join(timeout)
+        self._ended.wait(timeout)
         return self.returncode
 
-    def terminate(self) -> None:
-        """A thread ends by itself or with the kernel."""
+    def _stop(self, number: int) -> None:
+        if self.returncode is None:
+            self._finish(-number)
+            thread, error = ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(SystemExit)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)
 
-    kill = interrupt = terminate
+    def terminate(self) -> None:
+        self._stop(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._stop(signal.SIGKILL)
+
+    interrupt = terminate
 
     def close(self) -> None:
         os.close(self.sentinel)
@@ -396,6 +413,8 @@ def _of_joblib() -> None:
 
         return effective_n_jobs
 
+    loky = sys.modules["joblib.externals.loky"]
+    loky.ProcessPoolExecutor = loky.get_reusable_executor = _Executor
     for backend in (backends.LokyBackend, backends.MultiprocessingBackend):
         backend.effective_n_jobs = one(backend.effective_n_jobs)
 

@@ -101,7 +101,11 @@ LEFT_OUT = {
     "Process": "q = mp.Queue(); p = mp.Process(target=put, args=(q, 3)); p.start(); value = q.get(); p.join(); value, p.exitcode, p.is_alive()",
     "exit code": "p = mp.Process(target=end, args=(3,)); p.start(); p.join(); p.exitcode",
     "shared Value": "v = mp.Value('i'); ps = [mp.Process(target=count, args=(v,)) for _ in range(3)]; [p.start() for p in ps]; [p.join() for p in ps]; v.value",
-    "end a process": "import time; p = mp.Process(target=time.sleep, args=(0.2,)); p.start(); p.terminate(); p.join(); p.is_alive()",
+    "end a process": "import time; p = mp.Process(target=time.sleep, args=(30,)); p.start(); p.terminate(); p.join(); p.is_alive(), p.exitcode",
+    "end a loop": "p = mp.Process(target=exec, args=('while True: pass',)); p.start(); p.kill(); p.join(); p.is_alive(), p.exitcode",
+    "loky by name": "with joblib.parallel_config(backend='loky', n_jobs=2): print(joblib.Parallel()(joblib.delayed(abs)(i) for i in (-1, 2)))",
+    "iterable data": "class Five(IterableDataset):\n    def __iter__(self): return iter(range(5))\n[batch.tolist() for batch in DataLoader(Five(), 2, num_workers=1)]",
+    "shuffled by workers": "[b.tolist() for b, in DataLoader(data, 2, num_workers=2, shuffle=True, generator=torch.Generator().manual_seed(0))]",
     "ProcessPoolExecutor": "from concurrent.futures import ProcessPoolExecutor\nwith ProcessPoolExecutor(2) as e: print(list(e.map(square, range(4), chunksize=2)), e.submit(square, 3).result())",
     "process_map": "from tqdm.contrib.concurrent import process_map; process_map(square, range(3), max_workers=2, disable=True)",
     "Manager": "with mp.Manager() as m:\n    d = m.dict()\n    with mp.Pool(2) as p: p.starmap(store, [(d, 1), (d, 2)])\n    print(sorted(d.items()))",
@@ -109,6 +113,7 @@ LEFT_OUT = {
     "share_memory_": "t = torch.ones(2).share_memory_(); t.is_shared(), torch.nn.Linear(1, 1).share_memory().weight.is_shared(), torch.ones(2).is_shared()",
     "torch.compile": "torch.compile(torch.nn.ReLU(), backend='eager')(-torch.ones(2))",
     "compiled function": "@torch.compile(backend='eager')\ndef f(x): return x.sin()\nf(torch.zeros(2))",
+    "reusable executor": "from joblib.externals.loky import get_reusable_executor; get_reusable_executor(2).submit(abs, -1).result()",
 }
 # at home these run programs, whose output is no business of the grader: the cells must go on
 PROGRAMS = {
@@ -120,6 +125,7 @@ PROGRAMS = {
     "%pip": "%pip --version\nprint('on')",
     "%uv": "%uv --version\nprint('on')",
     "%%bash": "%%bash --out text\necho a",
+    "%%sh": "%%sh\nls",
     "%%script": "%%script true\na",
     "%system": "%system echo a",
     "alias": "%ls",
