@@ -60,6 +60,14 @@ def grade_id(cell: Cell) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def called(cell: Cell) -> str:
+    """What to call a cell in a sentence: nbgrader's name of it, else how it begins."""
+    if name := grade_id(cell):
+        return f"the cell {name}"
+    first = next((line.strip() for line in source_of(cell).splitlines() if line.strip()), "")
+    return f"the cell that begins with `{first[:60]}`"
+
+
 def is_manual(cell: Cell) -> bool:
     """Whether a person gives the points of a graded cell: a text, or an answer that is graded itself."""
     return role(cell, "grade") and (role(cell, "solution") or cell["cell_type"] != "code")

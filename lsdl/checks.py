@@ -20,12 +20,15 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Generator, Tensor
 
+from lsdl import setup_week
 from lsdl.compare import DtypeRule, Packed, agree, as_tensor, compare, expected_got, is_number, pack, unpack
 from lsdl.files import write_whole
 
 VISIBLE_FILE = Path("assets", "references.safetensors")
 MAX_FALSE_ALARM = 1e-6
 FINGERPRINT_RTOL, FINGERPRINT_ATOL = 1e-5, 1e-6  # where a check wants exact numbers, processors still round differently
+
+_IMPORTED_IN = Path.cwd()  # an os.chdir or %cd between two checks changes nothing
 
 Kind = Literal["value", "bound", "predictions"]
 
@@ -438,7 +441,7 @@ def _bytes(tensor: Tensor) -> bytes:
 class Check:
     """`check(name, actual)` prints that the answer is right, or raises one AssertionError that explains what is wrong; `check.inputs(name)` gives the inputs.
 
-    Visible references lie in assets/ of the working folder (or of LSDL_WEEK_DIR). Hidden ones lie in the file that
+    Visible references lie in assets/ of the working folder (or of LSDL_WEEK_DIR, or where the notebook began). Hidden ones lie in the file that
     LSDL_HIDDEN_REFERENCES names, else in gradebook/references/ of the nearest folder above that has a gradebook.
     If LSDL_OUTBOX names a folder, nothing is compared: every answer is written there, to be judged outside.
     """
@@ -475,16 +478,27 @@ def _find(name: str) -> ReferenceStore:
     for path in searched:
         if path.is_file() and name in (store := ReferenceStore(path)).names:
             return store
-    week = os.environ.get("LSDL_WEEK") or Path.cwd().name
+    here = Path.cwd()
+    if not searched[0].is_file():
+        raise NoReference(
+            f"The notebook changed its folder to {here}, or began there, and no week is there: remove os.chdir or %cd, "
+            "or open the notebook from its week's own folder."
+        )
+    week = os.environ.get("LSDL_WEEK") or here.name
     raise NoReference(
         f"There is no reference of the check {name!r} in {' or '.join(map(str, searched))}: "
         f"run `lsdl refs {week} --key FILE`, or, as a student, open the notebook from its week's own folder."
     )
 
 
+def _folder() -> Path:
+    """The week's: the working folder, or, where the notebook changed it, what LSDL_WEEK_DIR, `setup` or our import know."""
+    known = (Path(), os.environ.get("LSDL_WEEK_DIR"), setup_week.started_in, _IMPORTED_IN)
+    return next((Path(folder) for folder in known if folder and Path(folder, VISIBLE_FILE).is_file()), Path())
+
+
 def _visible_file() -> Path:
-    folder = os.environ.get("LSDL_WEEK_DIR")
-    return VISIBLE_FILE if VISIBLE_FILE.is_file() or not folder else Path(folder) / VISIBLE_FILE
+    return _folder() / VISIBLE_FILE
 
 
 def _hidden_file() -> Path | None:
@@ -492,7 +506,7 @@ def _hidden_file() -> Path | None:
         return Path(os.environ["LSDL_HIDDEN_REFERENCES"])
     # As WeekPaths.hidden_references has it, which no kernel can ask: under stock nbgrader this runs in a copy of the
     # week below gradebook/autograded/, and students have no lsdl.author. A test holds the two together.
-    here = Path.cwd()
+    here = _folder().resolve()
     root = next((folder for folder in (here, *here.parents) if (folder / "gradebook").is_dir()), None)
     week = os.environ.get("LSDL_WEEK") or here.name
     return root / "gradebook" / "references" / f"{week}.safetensors" if root else None

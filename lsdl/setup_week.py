@@ -16,6 +16,8 @@ from pathlib import Path
 # A wrong build of these (CUDA, CPU, Colab's own) costs gigabytes or the GPU, so the choice is the user's.
 NEVER_INSTALLED = ("torch", "torchvision", "numpy")
 
+started_in: Path | None = None  # the week's folder, for `check`, whatever the notebook's working folder is later
+
 
 def setup(week: str) -> None:
     """Prepare the kernel for the notebooks of one week and print the versions in use.
@@ -28,7 +30,8 @@ def setup(week: str) -> None:
     Raises:
         RuntimeError: the working folder is not the week's, PyTorch or numpy is absent, or pip failed.
     """
-    here = Path.cwd()
+    global started_in
+    here = started_in = Path.cwd()
     # A folder may be renamed, but not be another week's; graders copy a week to a folder of any name.
     own = here.name == week or (Path("week.toml").exists() and not re.match(r"week\d\d-", here.name))
     if not Path("helpers.py").exists() or not (own or "NBGRADER_EXECUTION" in os.environ):

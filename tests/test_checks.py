@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from lsdl import checks, setup_week
 from lsdl.checks import Alternative, Case, Entry, Mistake, NoReference, ReferenceStore, check, read_answer
 from lsdl.compare import Packed, pack, unpack
 
@@ -210,6 +211,26 @@ def test_the_week_can_be_named_by_the_environment(week: Path, monkeypatch: pytes
     )
     monkeypatch.setenv("LSDL_WEEK", "week98-test")
     check("h", 1)
+
+
+def test_the_week_is_remembered_when_the_notebook_changes_its_folder(
+    week: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`setup` and the import of `check` both know it; without them the sentence names the folder."""
+    inner = week / "data"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    with pytest.raises(NoReference, match=r"changed its folder to .*data, .*remove os.chdir or %cd"):
+        check("either/form", X)
+    for module, name in ((setup_week, "started_in"), (checks, "_IMPORTED_IN")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, week)
+            check("either/form", X)
+            monkeypatch.chdir(week.parent)
+            check("either/form", X)
+            stored = week.parent / "gradebook" / "references" / "week98-test.safetensors"
+            ReferenceStore.write(stored, {"net/hidden": Entry(accepted=(pack(1),))})
+            check("net/hidden", 1)
 
 
 def test_a_rewritten_store_is_read_again(week: Path) -> None:

@@ -72,6 +72,19 @@ def test_a_failure_and_a_good_notebook(tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["ok", "failed"]
 
 
+def test_a_cell_that_ends_its_kernel_is_named(tmp_path: Path) -> None:
+    homework = small_week.homework(
+        code("print('before')"), code("import os\nos.kill(os.getpid(), 9)"), code("print('after')")
+    )
+    week = small_week.write_week(tmp_path, homework_node=homework)
+    (result,), text = run(week)
+    assert (result.status, result.source) == ("failed", "import os\nos.kill(os.getpid(), 9)")
+    assert result.message.startswith(
+        "the kernel died in the cell below, most likely for lack of memory (its processes held"
+    )
+    assert "os.kill" in text and "Traceback" not in text and "papermill failed" not in text
+
+
 @pytest.mark.slow
 def test_a_run_stops_at_its_time_limit_with_its_kernel(tmp_path: Path) -> None:
     code_cell = code("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(100)")

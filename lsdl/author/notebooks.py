@@ -212,7 +212,13 @@ class _Runner:
         if code:
             source, traceback = _failing_cell(self.executed)
             message = f"the cell below failed; the partial notebook is {_short(self.executed)}."
-            if not traceback:
+            if not traceback and (died_in := _cell_that_ended_its_kernel(self.executed, self.log)):
+                source = died_in
+                message = (
+                    f"the kernel died in the cell below, most likely for lack of memory (its processes held {cost.peak_mb} MB), "
+                    f"by a crash in a library, or by os._exit; the partial notebook is {_short(self.executed)}."
+                )
+            elif not traceback:
                 message = "papermill failed:\n" + self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
             return self._result("failed", cost, message, source, traceback)
         problems = self._problems()
@@ -428,6 +434,18 @@ def _failing_cell(executed: Path) -> tuple[str, str]:
             errors = [output for output in cell.outputs if output.output_type == "error"]
             return cell.source, strip_ansi("\n".join(errors[-1].traceback)) if errors else ""
     return next((c.source for c in cells if c.metadata.get("papermill", {}).get("status") == "running"), ""), ""
+
+
+def _cell_that_ended_its_kernel(executed: Path, log: Path) -> str:
+    """Source of the last cell that papermill began, if its kernel died; else empty."""
+    if b"DeadKernelError" not in log.read_bytes():
+        return ""
+    try:
+        cells = nbformat.read(executed, 4).cells
+    except (OSError, ValueError):  # it died before the first cell
+        return ""
+    begun = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    return begun[-1] if begun else ""
 
 
 def _first_line(cell: NotebookNode) -> str:

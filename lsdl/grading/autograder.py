@@ -27,7 +27,7 @@ from lsdl.grading.verdict import Verdict
 from lsdl.grading.zygote import Zygote, libraries
 from lsdl.intake import Notebook
 
-TOTAL_CELLS = 15  # a whole notebook may run as long as this many cells at their limit
+TOTAL_CELLS = 6  # a whole notebook may run as long as this many cells at their limit
 DEFAULT_CELL_SECONDS = 30.0  # nbgrader's own
 
 

@@ -10,6 +10,7 @@ import copy
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import stat
@@ -28,9 +29,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionComplete, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from lsdl.cells import grade_id
+from lsdl.cells import called, grade_id
 from lsdl.checks import VISIBLE_FILE
 from lsdl.grading import jail
+from lsdl.grading.causes import Causes, how_it_ended, lacking
 from lsdl.grading.judge import (
     TIMEOUT,
     BadOutbox,
@@ -48,14 +50,20 @@ from lsdl.grading.judge import (
     write_verdict,
 )
 from lsdl.grading.kernel import END_CHECK, FRESH_CHECK, ForkProvisioner, Scratch
+from lsdl.grading.stand_ins import SAID
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import Notebook
 
 MAX_OUTPUT = 1 << 20  # characters that one cell may put out
-MAX_MESSAGE = 64 << 20  # bytes of one message of the kernel; longer ones are dropped with the connection
+MAX_ALL_OUTPUT = 8 << 20  # all cells together
+MAX_ERRORS = 3  # of one cell that are taken beyond its MAX_OUTPUT
+MAX_MESSAGE = 32 << 20  # bytes of one message of the kernel; longer ones are dropped with the connection
+MAX_WAITING = 100  # messages that wait for this process; with more, the kernel drops what follows
 MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000  # of all files together
 WATCH = 0.25  # seconds between two looks; meanwhile a kernel can only write, which takes its time
 GRACE = 10.0  # seconds that a cell has to end after it was interrupted
+PATIENCE = 30.0  # seconds that a kernel may need between two cells
+STOPPED = 2.0  # seconds after which a kernel that stopped itself is ended
 ALLOWED_FILES = shutil.ignore_patterns("instructor", "__pycache__", ".ipynb_checkpoints", "*.ipynb", "*.pyc")
 
 
@@ -89,6 +97,7 @@ class _Client(NotebookClient):
     """nbclient that bounds what it takes from a kernel."""
 
     left = MAX_OUTPUT
+    errors = 0
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         """Take a message of the kernel; one that is no message of Jupyter's is dropped."""
@@ -111,7 +120,8 @@ class _Client(NotebookClient):
                 size, enough = len(text), self.left <= 0
             else:
                 size = len(json.dumps(msg["content"], default=str))
-                enough = size > self.left and kind != "error"
+                self.errors += kind == "error"
+                enough = size > self.left and (kind != "error" or self.errors > MAX_ERRORS)
             self.left -= size
             if enough:
                 return None
@@ -149,33 +159,36 @@ async def _serve(connection: Any, scratch: Scratch, limits: jail.Limits, partly:
         request = Request(**json.loads(file.read()))
     run = _Execution(request, scratch, manager)
     signal.alarm(int(request.total_seconds) + 120)  # if everything else fails, this process ends
-    watch = asyncio.create_task(run.watch_scratch())
+    watch = asyncio.create_task(run.watch())
     try:
         await asyncio.wait_for(run.execute(), request.total_seconds)
     except TimeoutError:
-        run.verdict.failure = f"The notebook ran longer than {request.total_seconds:g} s."
+        run.verdict.failure = f"The notebook ran longer than {request.total_seconds:g} s, as far as {run.place}."
         run.verdict.timed_out = True
     except _Stopped as stopped:
         run.verdict.failure = run.why_killed or str(stopped)
     except Exception as error:  # hostile messages reach nbclient, too
-        run.verdict.failure = f"The notebook could not be run: {type(error).__name__}: {error}"[:500]
+        run.verdict.failure = run.why_killed or (
+            f"The kernel sent what Jupyter does not send ({type(error).__name__}), and what came after {run.place} was "
+            "not run: does the notebook write to the kernel's own connections?"
+        )
     finally:
         watch.cancel()
         await manager.provisioner.kill()
         await manager.provisioner.wait()
     run.finish()
-    spent = os.times()  # its children are the kernel alone
     return {
         "executed": run.notebook,
         "verdict": asdict(run.verdict),
         "seconds": time.monotonic() - start,
-        "cpu_seconds": spent.children_user + spent.children_system,
+        "cpu_seconds": _cpu_seconds(),
     }
 
 
 def _start_manager(scratch: Scratch, limits: jail.Limits, partly: bool) -> AsyncKernelManager:
     context = zmq.asyncio.Context()
     context.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    context.setsockopt(zmq.RCVHWM, MAX_WAITING)
     context.setsockopt(zmq.LINGER, 0)
     manager = AsyncKernelManager(kernel_name="python3", context=context)
     manager._kernel_spec = KernelSpec(argv=[], display_name="Python 3", language="python")
@@ -191,12 +204,16 @@ class _Execution:
     def __init__(self, request: Request, scratch: Scratch, manager: AsyncKernelManager) -> None:
         self.request, self.scratch, self.manager = request, scratch, manager
         week = Path(request.week)
-        self.tests = read_tests(json.loads((week / "homework.ipynb").read_text(encoding="utf-8")))
+        homework = json.loads((week / "homework.ipynb").read_text(encoding="utf-8"))
+        self.tests = read_tests(homework)
         self.references = References(week / VISIBLE_FILE, Path(request.hidden))
         self.notebook = self._prepare(request.notebook)
         self.verdict = Verdict()
         self.why_killed: str | None = None
         self.judged: set[str] = set()
+        self.causes = Causes(self.notebook.cells, homework["cells"], request.cell_seconds)
+        self.place = "its start"  # where the run is, in words
+        self.left = MAX_ALL_OUTPUT
         _copy_public(week, scratch)
 
     def _prepare(self, notebook: Notebook) -> NotebookNode:
@@ -255,23 +272,28 @@ class _Execution:
                 elif in_test:
                     await self._silently(client, END_CHECK)
                 in_test = test is not None
+                self.place = called(cell)
                 await self._execute_cell(client, cell, index)
                 if test is not None:
                     inputs.unlink(missing_ok=True)
                     self._judge(cell, name, test, outbox)
         except DeadKernelError:
-            raise _Stopped("The notebook ended its own kernel (memory, or a call of exit).") from None
+            provisioner = self.manager.provisioner
+            cause = how_it_ended(await provisioner.poll(), _cpu_seconds(), provisioner.limits)
+            raise _Stopped(f"The notebook ended its own kernel in {self.place}: {cause}.") from None
         except CellTimeoutError:
             self.verdict.timed_out = True
-            raise _Stopped(
-                f"A cell ran longer than {self.request.cell_seconds:g} s and could not be stopped."
-            ) from None
+            seconds = self.request.cell_seconds
+            raise _Stopped(f"A cell ran longer than {seconds:g} s and could not be stopped: {self.place}.") from None
         except RuntimeError as error:
-            text = f"The kernel did not start: {error} {self._log()}" if not self.judged else str(error)
-            raise _Stopped(text) from None
+            if self.place == "its start":
+                raise _Stopped(f"The kernel did not start: {error} {self._log()}") from None
+            raise _Stopped(f"The kernel broke off in {self.place}: {error}"[:500]) from None
 
     def _open_outbox(self, index: int, test: GradedTest) -> tuple[Path, Path]:
-        outbox = self.scratch.outbox / str(index)
+        outbox = (
+            self.scratch.outbox / f"{index}-{secrets.token_hex(4)}"
+        )  # the kernel can make files there, but not guess
         outbox.mkdir()
         self.scratch.give(outbox)
         inputs = self.scratch.inputs / f"{index}.safetensors"
@@ -280,27 +302,41 @@ class _Execution:
         self.scratch.give(inputs)
         return outbox, inputs
 
-    async def _silently(self, client: _Client, code: str) -> None:
-        """Execute what is no cell of the notebook."""
+    async def _silently(self, client: _Client, code: str, seconds: float = PATIENCE) -> None:
+        """Execute what is no cell of the notebook.
+
+        Raises:
+            _Stopped: the kernel does not answer.
+        """
         number = client.kc.execute(code, silent=True, store_history=False)
-        await client.async_wait_for_reply(number)
+        try:
+            if await asyncio.wait_for(client.async_wait_for_reply(number), seconds) is not None:
+                return
+        except TimeoutError:
+            pass
+        raise _Stopped(f"The kernel did not answer any more after {self.place}.")
 
     async def _execute_cell(self, client: _Client, cell: NotebookNode, index: int) -> None:
-        client.left, self.reply = MAX_OUTPUT, {}
+        room = client.left = min(MAX_OUTPUT, self.left)
+        client.errors, self.reply = 0, {}
         try:
             await client.async_execute_cell(cell, index)
             if self.at_its_limit:  # it was interrupted; does the kernel listen?
                 try:
-                    await asyncio.wait_for(self._silently(client, "None"), GRACE)
-                except TimeoutError:
+                    await self._silently(client, "None", GRACE)
+                except _Stopped:
                     seconds = self.request.cell_seconds
-                    raise _Stopped(f"A cell ran longer than {seconds:g} s and could not be interrupted.") from None
+                    text = f"A cell ran longer than {seconds:g} s and could not be interrupted: {self.place}."
+                    raise _Stopped(text) from None
         finally:
+            self.left -= room - max(client.left, 0)
             cell.outputs = clean_outputs(cell.outputs)
             if client.left < 0:
-                cell.outputs.append(nbformat.v4.new_output("stream", text="[more output was cut]\n"))
+                why = "" if self.left > 0 else f": a notebook may show {MAX_ALL_OUTPUT >> 20} MB in all"
+                cell.outputs.append(nbformat.v4.new_output("stream", text=f"[more output was cut{why}]\n"))
             if self.reply.get("status") != "ok":
                 self._keep_error(cell)
+                self._note_error(cell, index)
 
     @property
     def at_its_limit(self) -> bool:
@@ -319,6 +355,14 @@ class _Execution:
             if not any(output.get("ename") == error.ename for output in cell.outputs):
                 cell.outputs.append(error)
 
+    def _note_error(self, cell: NotebookNode, index: int) -> None:
+        """Keep what the cell ended with for the cells that need it, and say what the grader lacks."""
+        error = next((output for output in reversed(cell.outputs) if output.output_type == "error"), None)
+        if error is not None:
+            self.causes.note(index, copy.deepcopy(error))
+            if lack := lacking(error):
+                cell.outputs.append(nbformat.v4.new_output("stream", text=f"{SAID}{lack}\n"))
+
     def _judge(self, cell: NotebookNode, name: str, test: GradedTest, outbox: Path) -> None:
         self.judged.add(name)
         if not test.checks:
@@ -336,7 +380,7 @@ class _Execution:
 
     def finish(self) -> None:
         """Fill the verdict from the outputs, as nbgrader will; cells that were not reached earn nothing."""
-        for cell in self.notebook.cells:
+        for index, cell in enumerate(self.notebook.cells):
             if not is_graded(cell):
                 continue
             name = str(grade_id(cell))
@@ -345,12 +389,23 @@ class _Execution:
             points = self.verdict.points[name] = points_of(cell)
             if points is not None and points < float(cell.metadata["nbgrader"]["points"]):
                 text = explain(cell.get("outputs", []), self.request.cell_seconds)
-                self.verdict.messages[name] = text
+                if cause := self.causes.behind(index):
+                    text = f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {cause}"
+                self.verdict.messages[name] = self._without_paths(text)
 
-    async def watch_scratch(self) -> None:
-        """End the kernel when it has filled its folder."""
+    def _without_paths(self, text: str) -> str:
+        """A text of the kernel without the names of its folders, which differ from run to run."""
+        return text.replace(f"{self.scratch.course}/", "").replace(str(self.scratch.root), "~")
+
+    async def watch(self) -> None:
+        """End the kernel when it has filled its folder, or stopped itself."""
+        stopped = 0.0
         while True:
             await asyncio.sleep(WATCH)
+            stopped = stopped + WATCH if _is_stopped(self.manager.provisioner.pid) else 0.0
+            if stopped > STOPPED:
+                self.why_killed = f"The notebook stopped its own kernel (SIGSTOP or the like) in {self.place}."
+                await self.manager.provisioner.kill()
             size, files = _usage(self.scratch.root)
             size += _unlinked(self.manager.provisioner.pid)
             if size > MAX_SCRATCH or files > MAX_FILES:
@@ -362,6 +417,21 @@ class _Execution:
             return self.scratch.log.read_text(errors="replace")[-500:]
         except OSError:
             return ""
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal, so that only another one would wake it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return False  # it has ended
+    return fields[0] in ("T", "t")
+
+
+def _cpu_seconds() -> float:
+    """Processor time of the kernel, once it has ended."""
+    spent = os.times()  # its children are the kernel alone
+    return spent.children_user + spent.children_system
 
 
 def _copy_public(week: Path, scratch: Scratch) -> None:
@@ -393,14 +463,10 @@ def _usage(folder: Path) -> tuple[int, int]:
 def _unlinked(pid: int) -> int:
     """Bytes of files that a process removed but still has open or mapped: no folder shows them."""
     sizes: dict[tuple[int, int], int] = {}
+    for status in jail.open_files(pid):
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+            sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
     try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            try:
-                status = os.stat(f"/proc/{pid}/fd/{name}")
-            except OSError:
-                continue  # closed meanwhile
-            if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
-                sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
         maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return sum(sizes.values())  # it has ended

@@ -73,10 +73,13 @@ SYSTEM = (
     *("/usr/share/zoneinfo", "/usr/share/locale", "/usr/share/fontconfig", "/etc/fonts", "/etc/ld.so.cache"),
     *("/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/dev/random", "/dev/urandom"),
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems"),
-    "/sys/devices/system/cpu",
+    *("/proc/loadavg", "/proc/uptime", "/proc/vmstat", "/sys/devices/system/cpu", "/sys/devices/system/node"),
+    # how many processors and how much memory a container has; of other groups, nothing
+    *("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+    *("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -166,7 +169,11 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     **{"name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "truncate": (76, 45)},
 }
 # Refused with EACCES: the network, and sockets of other programs. A kernel's own sockets exist before the filter.
-_NETWORK = {"socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201)}
+# sendmsg and sendmmsg can put descriptors of removed files between two sockets, where nobody can count them.
+_NETWORK = {
+    **{"socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201)},
+    **{"sendmsg": (46, 211), "sendmmsg": (307, 269)},
+}
 # Refused as unknown, so that libc falls back to the older call, whose arguments the filter can read.
 _UNKNOWN = {"clone3": (435, 435), "openat2": (437, 437)}
 # Refused as unsupported: it fills a disk faster than anybody can watch; libraries then write, or go on without.
@@ -255,7 +262,9 @@ def filter_program(machine: str, pid: int) -> list[_Instruction]:
     for numbers, index in (((2, None), 1), ((257, 56), 2)):
         reading = [(0x54, 0, 0, os.O_ACCMODE), *_when_equal(os.O_RDONLY, _refuse(errno.EACCES))]
         on(numbers, _argument(index), *_when_any_bit(os.O_TRUNC, *reading), allow)
-    on((157, 167), _argument(0), *_when_equal(_PR_SET_PDEATHSIG, no), allow)  # prctl
+    # prctl: a process that is not dumpable hides its files from a grader that is an ordinary user
+    hiding = (_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE)
+    on((157, 167), _argument(0), *(i for option in hiding for i in _when_equal(option, no)), allow)
     on((72, 25), _argument(1), *(i for cmd in _OWNERS_OF_SIGNALS for i in _when_equal(cmd, no)), allow)  # fcntl
     on((16, 29), _argument(1), *(i for cmd in _TERMINALS for i in _when_equal(cmd, no)), allow)  # ioctl
     return [*program, allow]
@@ -436,7 +445,8 @@ def capabilities() -> dict[str, bool | str]:
     """What this machine can enforce, by feature; tried once in a process of its own, in a folder of its own.
 
     Returns:
-        "files", "system calls", "ordinary user", "limits": whether it holds; "landlock": the ABI in words.
+        "files", "system calls", "ordinary user", "limits": whether it holds; "landlock": the ABI in words; "removed
+        files": whether those count that a kernel removed and keeps open (not where root lacks CAP_SYS_PTRACE).
     """
     found: dict[str, bool | str] = dict.fromkeys(_SENTENCES, False)
     if sys.platform != "linux":
@@ -476,6 +486,20 @@ def _refused(call: Callable[[], object], codes: Iterable[int] = (errno.EPERM, er
     return False
 
 
+def open_files(pid: int) -> list[os.stat_result]:
+    """What another process has open, as far as this one may see it."""
+    found = []
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found.append(os.stat(f"/proc/{pid}/fd/{name}"))
+            except OSError:
+                continue  # closed meanwhile
+    except OSError:
+        pass  # it has ended
+    return found
+
+
 def _try_all() -> None:
     """Enter the sandbox and print as JSON what it refuses."""
     import mmap
@@ -484,9 +508,11 @@ def _try_all() -> None:
     found: dict[str, bool] = {}
     with tempfile.TemporaryDirectory() as folder:
         report, write = os.pipe()
+        wait, go_on = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
+                os.close(go_on)
                 confine({folder: OWN}, Limits(memory=1 << 30), partly=True)
                 found["ordinary user"] = os.geteuid() != 0
                 found["files"] = _refused(lambda: os.listdir("/")) and _refused(lambda: os.open("/etc/passwd", 0))
@@ -502,8 +528,13 @@ def _try_all() -> None:
                 pass  # what was not found is missing
             finally:
                 os.write(write, json.dumps(found).encode())
+                os.close(write)
+                os.read(wait, 1)
                 os._exit(0)
         os.close(write)
         with os.fdopen(report, "rb") as file:
-            print(file.read().decode())
+            found = json.loads(file.read())
+        found["removed files"] = bool(open_files(pid))
+        os.close(go_on)
         os.waitpid(pid, 0)
+        print(json.dumps(found))

@@ -233,6 +233,8 @@ def clean_outputs(outputs: Any) -> list[NotebookNode]:
 def error_output(name: str, value: str, traceback: Any = None) -> dict[str, Any]:
     """An output that nbgrader reads as a failed cell."""
     lines = [_text(line) for line in traceback[:100]] if isinstance(traceback, list) else []
+    if sum(map(len, lines)) > MAX_TEXT:  # where the error stands is its end
+        lines = ["\n".join(lines)[-MAX_TEXT:]]
     shown = lines or [f"{name}: {value}" if value else name]
     return {"output_type": "error", "ename": name, "evalue": value[:MAX_MESSAGE], "traceback": shown}
 

@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 from jupyter_client.provisioning import KernelProvisionerBase
 
-from lsdl.grading import jail
+from lsdl.grading import jail, stand_ins
 
 # The notebook's own way to `check`: the module is loaded anew, so that what a student did to it ends with each test.
 FRESH_CHECK = "__import__('lsdl.grading.kernel', fromlist=['_']).fresh_check({outbox!r}, {inputs!r})"
@@ -143,6 +144,8 @@ class ForkProvisioner(KernelProvisionerBase):
         if pid == 0:
             try:
                 _kernel_main(self.scratch, self.limits, self.partly)
+            except BaseException:
+                traceback.print_exc(file=sys.__stderr__)  # the log
             finally:
                 os._exit(1)
         self.pid = pid
@@ -158,7 +161,8 @@ def environment(home: Path) -> dict[str, str]:
     names = ("HOME", "TMPDIR", "MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "XDG_CACHE_HOME")
     fixed = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     offline = {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    return fixed | offline | dict.fromkeys(threads, "1") | dict.fromkeys(names, str(home))
+    user = {"USER": "student", "LOGNAME": "student", "LOKY_MAX_CPU_COUNT": "1"}
+    return fixed | offline | user | dict.fromkeys(threads, "1") | dict.fromkeys(names, str(home))
 
 
 # Python where an ordinary user cannot walk to it
@@ -211,6 +215,7 @@ def _kernel_main(scratch: Scratch, limits: jail.Limits, partly: bool) -> None:
     os.environ.clear()
     os.environ.update(environment(scratch.home))
     os.environ |= {"NBGRADER_EXECUTION": "autograde", "LSDL_WEEK": scratch.week}
+    os.environ["LSDL_WEEK_DIR"] = str(scratch.course)
     os.environ["LSDL_HIDDEN_REFERENCES"] = str(scratch.inputs / "none")  # and no search in the folders above
     os.chdir(scratch.course)
     sys.argv = [""]
@@ -237,6 +242,7 @@ def _kernel_main(scratch: Scratch, limits: jail.Limits, partly: bool) -> None:
     quiet = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.log_level=40"]
     app.initialize(quiet)
     _bound_output(app.shell)
+    stand_ins.install(app.shell, scratch.home)
     try:
         jail.seal()
     except (OSError, jail.JailError):

@@ -162,9 +162,10 @@ def main() -> None:
 
 def _warm_up(modules: list[str]) -> None:
     from lsdl.grading.kernel import open_private_folders
+    from lsdl.grading.stand_ins import IMPORTED
 
     open_private_folders()
-    for name in ("lsdl.grading.execute", "ipykernel.ipkernel", "ipykernel.kernelapp", *modules):
+    for name in ("lsdl.grading.execute", "ipykernel.ipkernel", "ipykernel.kernelapp", *IMPORTED, *modules):
         try:
             importlib.import_module(name)
         except Exception as error:  # the notebook will say what it lacks

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import torch
+from demo_week import demo_course, released, solved
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from safetensors.torch import save
 
 from lsdl.author.course import WeekPaths
-from lsdl.author.references import prepare_hidden_references
 from lsdl.cells import grade_id
 from lsdl.checks import Entry, ReferenceStore, _send
 from lsdl.compare import pack
@@ -45,35 +45,11 @@ from lsdl.grading.release import release
 from lsdl.grading.zygote import libraries
 from lsdl.intake import Notebook, mend, parse
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def demo_course(root: Path) -> Path:
-    """A course of the demonstration week in `root`, released, with its hidden references; returns the week."""
-    shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)
-    shutil.copy(REPOSITORY / "gradebook" / "nbgrader_config.py", root / "gradebook")
-    week = root / "week99-demo"
-    prepare_hidden_references(week)
-    release(week, check=False)
-    return week
-
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     week = demo_course(tmp_path_factory.mktemp("demo") / "course")
     yield week
-
-
-def released(week: Path) -> Notebook:
-    return parse((week.parent / "gradebook" / "release" / week.name / "homework.ipynb").read_bytes())
-
-
-def solved(week: Path, **sources: str) -> Notebook:
-    """The mended solved notebook, with other sources for some answer cells."""
-    notebook = parse((week / "homework.ipynb").read_bytes())
-    for cell in notebook["cells"]:
-        cell["source"] = sources.get(str(grade_id(cell)), cell["source"])
-    return mend(notebook, released(week))[0]
 
 
 def marks(api: object, week: str, student: str) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lsdl.at_home import differences
 from lsdl.grading import jail
 from lsdl.grading.examine import examine_machine, examine_notebook
 from lsdl.grading.release import release
@@ -85,7 +86,7 @@ def age(notebook: dict) -> None:
     [
         (duplicate, "problem", "double_value is there 2 times: delete the copies"),
         (retype, "problem", "double was turned into a raw cell: turn it back into a code cell"),
-        (strip, "problem", "square_value had lost its metadata: copy your answers into a fresh"),
+        (strip, "problem", "double and 4 more cells had lost their metadata: copy your answers into a fresh"),
         (age, "note", "The notebook has the old format 4.0: open it in a newer Jupyter"),
     ],
 )
@@ -99,6 +100,43 @@ def test_each_damage_is_one_line_with_its_mend(
     found = [(d.level, d.line) for d in examine_notebook(path)]
     assert any(kind == level and line.startswith(said) for kind, line in found), found
     assert all("\n" not in line and line.endswith((".", "there")) for _, line in found)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("!pip install -q einops\n", "starts another program"),
+        ("%pip install einops\n", "starts another program"),
+        ("%%bash\nls", "starts another program"),
+        ("files = !ls\n", "starts another program"),
+        ("import os\nos.system('ls')", "starts another program"),
+        ("loader = DataLoader(data, num_workers=2)", "asks for several processes"),
+        ("distances = pairwise_distances(x, n_jobs=-1)", "asks for several processes"),
+        ("with Pool(4) as pool:\n    pool.map(f, x)", "asks for several processes"),
+        ("model = torch.compile(model)", "is not compiled"),
+        ("data = CIFAR10('data', download=True)", "needs a network"),
+        ("torch.save(x, '/tmp/x.pt')", "names a place that only your machine has"),
+        ("from google.colab import drive", "names a place that only your machine has"),
+        ("%cd ..", "changes the folder"),
+        ("import os; os.chdir('data')", "changes the folder"),
+        ("loader = DataLoader(data, num_workers=0)\nneighbours = KNN(n_jobs=1)  # !\n# os.system('ls')\nx != 3", None),
+    ],
+)
+def test_what_the_grader_does_otherwise(source: str, said: str | None) -> None:
+    cell = {"cell_type": "code", "source": source, "metadata": {"nbgrader": {"grade_id": "double"}}}
+    lines = list(differences([cell], []))
+    assert len(lines) == (said is not None) and (said is None or said in lines[0]), lines
+    assert all(line.startswith("In the cell double, `") for line in lines)
+    assert list(differences([cell], [cell])) == []  # the course's own code is no student's affair
+
+
+def test_what_the_grader_does_otherwise_is_a_note(week: Path, tmp_path: Path) -> None:
+    notebook = json.loads((release(week, check=False) / "homework.ipynb").read_text())
+    notebook["cells"][1]["source"] = "!pip install -q einops"
+    path = tmp_path / "homework.ipynb"
+    path.write_text(json.dumps(notebook))
+    line = "In the cell double, `!pip install -q einops` starts another program, which the grader leaves out: nothing may depend on it."
+    assert [(d.level, d.line) for d in examine_notebook(path)][1] == ("note", line)
 
 
 def test_no_such_notebook(week: Path) -> None:

@@ -100,6 +100,12 @@ def forks() -> None:
         os._exit(0)
 
 
+def send_descriptor(one: socket.socket, other: socket.socket) -> None:
+    """Put an open file between two sockets, where no process has it."""
+    with one, other:
+        socket.send_fds(one, [b"x"], [1])
+
+
 def outside(place: Path, parent: int) -> dict[str, Callable[[], Any]]:
     """Things that work without the sandbox and do no harm."""
     secret, own = place / "secret.txt", place / "own"
@@ -140,6 +146,8 @@ def outside(place: Path, parent: int) -> dict[str, Callable[[], Any]]:
         "watching files": lambda: call(294, 0),
         "user namespace": lambda: call(272, 0x10000000),
         "outliving the parent": lambda: call(157, 1, 0),
+        "hiding files from the grader": lambda: call(157, 4, 0),
+        "a file in flight": lambda: send_descriptor(*socket.socketpair()),
     }
 
 
@@ -406,7 +414,7 @@ def test_the_filter(machine: str) -> None:
         if numbers[column] is not None:
             assert judged(machine, numbers[column]) == "pretend", name
 
-    kill, tgkill, prlimit, clone = [(62, 129), (234, 131), (302, 261), (56, 220)]
+    kill, tgkill, prlimit, clone, prctl = [(62, 129), (234, 131), (302, 261), (56, 220), (157, 167)]
     mmap_, pair, openat, fcntl_ = [(9, 222), (53, 199), (257, 56), (72, 25)]
     for numbers in (kill, tgkill):
         assert judged(machine, numbers[column], 1234) == "allow"
@@ -425,6 +433,7 @@ def test_the_filter(machine: str) -> None:
     assert judged(machine, openat[column], -100, 0, os.O_RDONLY | os.O_TRUNC) == "EACCES"
     assert judged(machine, openat[column], -100, 0, os.O_WRONLY | os.O_TRUNC) == "allow"
     assert judged(machine, fcntl_[column], 3, 8) == "EPERM" and judged(machine, fcntl_[column], 3, 2) == "allow"
+    assert [judged(machine, prctl[column], option) for option in (1, 4, 15, 38)] == ["EPERM", "EPERM", "allow", "allow"]
     assert judged(machine, 500) == judged(machine, 0x40000000 + 1) == "ENOSYS"
     assert judged(machine, 0, architecture=0x40000003) == "kill"  # the calls of 32-bit programs
 

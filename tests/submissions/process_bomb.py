@@ -1,18 +1,22 @@
 # cell: standardise
 # points:
-import multiprocessing
+# As a student could who takes the grader's stand-ins for processes away first.
+import importlib
+import multiprocessing.popen_fork
 import os
+import posix
 import subprocess
 import threading
 import time
 
+importlib.reload(subprocess)
 for start in (
     os.fork,
     lambda: subprocess.run(["/bin/true"]),
     lambda: os.posix_spawn("/bin/true", ["true"], {}),
     lambda: os.execv("/bin/true", ["true"]),
-    lambda: multiprocessing.get_context("fork").Process(target=print).start(),
-    lambda: os.system("true") and os.fork(),
+    lambda: multiprocessing.popen_fork.Popen(multiprocessing.Process(target=print)),
+    lambda: posix.system("true") and os.fork(),
 ):
     try:
         start()
