@@ -204,6 +204,10 @@ def grade(
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Run where the sandbox cannot be whole; every row then says so.")
     ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
+    ] = None,
     key: Key = None,
     json: Json = None,
     html: Annotated[
@@ -230,6 +234,7 @@ def grade(
             students=student or (),
             regrade=regrade,
             unsafe=unsafe,
+            encoding=encoding,
             progress=progress,
         )
     score_table(report, console)

@@ -11,17 +11,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from lsdl.author.course import CourseError, WeekPaths, load_course
+from lsdl.author.course import CourseError, WeekPaths, find_weeks, load_course
 from lsdl.cells import grade_id, role, scored_cells
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
-from lsdl.grading.collect import Submission, find_submissions, read_bytes
+from lsdl.grading.collect import Submission, find_hand_ins, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
 from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of
 from lsdl.grading.release import release
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
+from lsdl.recognise import likeness
 
 CONNECT_SECONDS = 20
 FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
@@ -106,6 +107,7 @@ def grade(
     students: Collection[str] = (),
     regrade: bool = False,
     unsafe: bool = False,
+    encoding: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Grade the submissions of a week. Killed at any point and called again, it runs only what was not finished.
@@ -120,6 +122,7 @@ def grade(
         students: only these, by the id in the report.
         regrade: also run again what is finished.
         unsafe: run without the whole sandbox where this machine cannot enforce it.
+        encoding: that of the names in archives which do not say it (collect.py).
         progress: called after each student with the row, its number (from 1) and the number of rows.
 
     Returns:
@@ -135,13 +138,14 @@ def grade(
     paths = WeekPaths.at(week)
     folder = submissions or paths.submitted
     title, due = _title_and_due(paths)
-    entries = find_submissions(folder, paths.name, title)
+    homeworks = Homeworks(paths)
+    found = find_hand_ins(folder, paths.name, title, is_this_homework=homeworks.is_this_week, encoding=encoding)
     with explained():
-        warnings = prepare_hidden_references(week, key)
+        warnings = [*prepare_hidden_references(week, key), *found.notes]
         release(week, check=False)
         recorder = GradebookWriter(paths)
         run = _GradingRun(paths, recorder, due, regrade, unsafe)
-        run.add_rows(entries, folder, everybody=submissions is None, only=students, progress=progress)
+        run.add_rows(found.entries, folder, everybody=submissions is None, only=students, progress=progress)
         if not run.rows:
             raise GradingError(
                 f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
@@ -299,6 +303,33 @@ class _GradingRun:
                     cell = row.cells.get(mark.name)
                     if cell is not None and cell.manual and mark.manual_score is not None:
                         cell.points = mark.manual_score
+
+
+class Homeworks:
+    """The homeworks of the course, to tell by its cells which one a notebook is."""
+
+    def __init__(self, week: WeekPaths) -> None:
+        self.week = week.name
+        self.cells = {}
+        for folder in {week.folder, *find_weeks(week.root)}:
+            try:
+                self.cells[folder.name] = parse((folder / "homework.ipynb").read_bytes())["cells"]
+            except (BadNotebook, OSError):  # another week that its author is writing
+                continue
+
+    def week_of(self, notebook: Notebook) -> str | None:
+        """The week whose homework shares most cells with a notebook, this one where several do; None if none has any."""
+        shared = {name: likeness(notebook["cells"], cells) for name, cells in self.cells.items()}
+        best = max(shared, key=lambda name: (shared[name], name == self.week), default=None)
+        return best if best is not None and shared[best] else None
+
+    def is_this_week(self, data: bytes) -> bool:
+        """Whether the bytes of a file are a notebook with this week's homework.
+
+        Raises:
+            BadNotebook: they are no notebook.
+        """
+        return self.week_of(parse(data)) == self.week
 
 
 def run_on_cluster(address: str, jobs: list[Job], *, unsafe: bool = False) -> Iterator[Result]:
