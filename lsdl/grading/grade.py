@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,14 @@ from lsdl.grading import GradingError
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
 from lsdl.grading.collect import Submission, find_hand_ins, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
-from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of
+from lsdl.grading.journal import Journal, Texts, Unread, digest_of_week, key_of, open_by_hand
 from lsdl.grading.release import release
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
 from lsdl.recognise import likeness
 
 CONNECT_SECONDS = 20
+OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
 FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
 
 
@@ -59,11 +61,13 @@ class Row:
     older: tuple[str, ...] = ()
     unsafe: bool = False
     resumed: bool = False
+    again: list[str] = field(default_factory=list)  # what somebody has to look at though it has points
 
     @property
     def needs_a_person(self) -> bool:
         """Whether somebody has to look: nothing was graded, or not all, or points are to be given by hand."""
-        return self.status in ("failed", "timeout") or any(mark.points is None for mark in self.cells.values())
+        waits = self.again or any(mark.points is None for mark in self.cells.values())
+        return bool(waits) or self.status in ("failed", "timeout")
 
     def as_json(self) -> dict[str, Any]:
         """The row as the report's JSON has it."""
@@ -140,17 +144,21 @@ def grade(
     title, due = _title_and_due(paths)
     homeworks = Homeworks(paths)
     found = find_hand_ins(folder, paths.name, title, is_this_homework=homeworks.is_this_week, encoding=encoding)
+    nothing = GradingError(
+        f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
+        "STUDENT.ipynb, or an archive from Moodle or Canvas."
+    )
+    if not found.entries and submissions is not None:
+        raise nothing
+    hand_ins = read_all(found.entries, folder, homeworks)
     with explained():
         warnings = [*prepare_hidden_references(week, key), *found.notes]
         release(week, check=False)
         recorder = GradebookWriter(paths)
         run = _GradingRun(paths, recorder, due, regrade, unsafe)
-        run.add_rows(found.entries, folder, everybody=submissions is None, only=students, progress=progress)
+        run.add_rows(hand_ins, everybody=submissions is None, only=students, progress=progress)
         if not run.rows:
-            raise GradingError(
-                f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
-                "STUDENT.ipynb, or an archive from Moodle or Canvas."
-            )
+            raise nothing
         for result in run.results(jobs, scheduler):
             run.finish(result, progress)
         run.add_manual_points()
@@ -159,6 +167,74 @@ def grade(
             "Students' code ran without the whole sandbox (--unsafe): trust no mark of a class you do not trust."
         )
     return Report(paths.name, list(run.rows.values()), warnings, tasks(run.skeleton), describe_sandbox())
+
+
+class Homeworks:
+    """The homeworks of the course, to tell by its cells which one a notebook is."""
+
+    def __init__(self, week: WeekPaths) -> None:
+        self.week = week.name
+        self.cells = {}
+        for folder in {week.folder, *find_weeks(week.root)}:
+            try:
+                self.cells[folder.name] = parse((folder / "homework.ipynb").read_bytes())["cells"]
+            except (BadNotebook, OSError):  # another week that its author is writing
+                continue
+
+    def week_of(self, notebook: Notebook) -> str | None:
+        """The week whose homework shares most cells with a notebook, this one where several do; None if none has any."""
+        shared = {name: likeness(notebook["cells"], cells) for name, cells in self.cells.items()}
+        best = max(shared, key=lambda name: (shared[name], name == self.week), default=None)
+        return best if best is not None and shared[best] else None
+
+    def is_this_week(self, data: bytes) -> bool:
+        """Whether the bytes of a file are a notebook with this week's homework.
+
+        Raises:
+            BadNotebook: they are no notebook.
+        """
+        return self.week_of(parse(data)) == self.week
+
+
+@dataclass
+class HandIn:
+    """What one student handed in: the bytes and the notebook, or why there is none."""
+
+    entry: Submission
+    data: bytes = b""
+    notebook: Notebook | None = None
+    why: str = ""
+    week: str | None = None  # whose homework the notebook is; None if no cell is known
+
+
+def read_all(entries: Iterable[Submission], folder: Path, homeworks: Homeworks) -> list[HandIn]:
+    """Read what was handed in; a notebook of another week is one that cannot be graded.
+
+    Raises:
+        GradingError: all notebooks are those of another week.
+    """
+    base = folder if folder.is_dir() else folder.parent
+    hand_ins = []
+    for entry in entries:
+        item = HandIn(entry)
+        hand_ins.append(item)
+        try:
+            item.data = read_bytes(entry, base)
+            item.notebook = parse(item.data)
+        except BadNotebook as error:
+            item.why = str(error)
+            continue
+        item.week = homeworks.week_of(item.notebook)
+        if item.week not in (None, homeworks.week):
+            item.why = f"This is the homework of {item.week}, not of {homeworks.week}: ask for the right one."
+    weeks = Counter(item.week for item in hand_ins if item.week is not None)
+    if weeks and homeworks.week not in weeks:
+        other, count = weeks.most_common(1)[0]
+        raise GradingError(
+            f"{folder} holds the homework of {other} ({count} of {len(hand_ins)}), not of {homeworks.week}: grade it with "
+            f"lsdl grade {other}. Nothing was graded or released."
+        )
+    return hand_ins
 
 
 class _GradingRun:
@@ -170,13 +246,16 @@ class _GradingRun:
         self.week, self.recorder, self.regrade, self.unsafe = week, recorder, regrade, unsafe
         self.skeleton = parse((week.release / "homework.ipynb").read_bytes())
         self.cells = scored_cells(self.skeleton["cells"])
+        self.manual = {cell.name for cell in self.cells if cell.manual}
         self.digest = digest_of_week(week)
         self.journal = Journal(week.journal)
         self.unread = Unread(week.unread)
+        self.texts = Texts(week.texts)
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
         self.keys: dict[str, str] = {}
         self.handed_in: dict[str, datetime] = {}
+        self.finished: dict[str, Result] = {}  # by an earlier run
         self.done = 0
         with recorder.api.gradebook as book:
             self.enrolled = {student.id for student in book.students}
@@ -186,18 +265,22 @@ class _GradingRun:
 
     def add_rows(
         self,
-        entries: list[Submission],
-        folder: Path,
+        hand_ins: list[HandIn],
         *,
         everybody: bool,
         only: Collection[str],
         progress: Progress | None,
     ) -> None:
-        """A row for every student; those that have something to run also get a job."""
+        """A row for every student; those that have something to run also get a job.
+
+        Args:
+            everybody: the source is the class's own folder, so that who is not in it handed in nothing; otherwise only who
+                has no marks of this week yet, as there may be an archive for each part of a class.
+        """
         automatic = _total(cell.max_points for cell in self.cells if not cell.manual)
         manual = _total(cell.max_points for cell in self.cells if cell.manual)
-        by_student = {entry.student: entry for entry in entries}
-        names = sorted(by_student.keys() | (self.enrolled if everybody else set()))
+        by_student = {item.entry.student: item for item in hand_ins}
+        names = sorted(by_student.keys() | (self.enrolled if everybody else self.enrolled - self.recorded))
         if only:
             unknown = set(only) - set(names)
             if unknown:
@@ -205,41 +288,57 @@ class _GradingRun:
                 raise GradingError(f"Nobody is called {', '.join(sorted(unknown))}; there is {known or 'nobody'}.")
             names = [name for name in names if name in only]
         self.rows = {name: Row(name, "missing", automatic, manual) for name in names}
+        nothing = "Nothing was handed in."
         for name in names:
-            self._prepare(self.rows[name], by_student.get(name, Submission(name, None)), folder, progress)
+            self._prepare(self.rows[name], by_student.get(name, HandIn(Submission(name, None), why=nothing)))
+        self._count_variants()
+        waiting = {job.student for job in self.jobs}
+        for name, row in self.rows.items():
+            if name in self.finished:
+                row.resumed = True
+                self._fill(row, self.finished[name])
+            if name not in waiting:
+                self._say(row, progress)
 
-    def _prepare(self, row: Row, entry: Submission, folder: Path, progress: Progress | None) -> None:
+    def _prepare(self, row: Row, item: HandIn) -> None:
+        entry = item.entry
         row.older = entry.older
         notes = [*entry.notes, *(f"An older attempt does not count: {name}." for name in entry.older)]
         row.note = " ".join(notes)
         try:
-            if entry.path is None and not entry.problem:
-                raise BadNotebook("Nothing was handed in.")
-            data = read_bytes(entry, folder if folder.is_dir() else folder.parent)
-            notebook, row.findings = mend(parse(data), self.skeleton)
+            if item.notebook is None or item.why:
+                raise BadNotebook(item.why)
+            notebook, row.findings = mend(item.notebook, self.skeleton)
         except BadNotebook as error:
             row.status = "missing" if entry.path is None else "failed"
             row.note = " ".join([str(error), *notes])
             if row.student in self.recorded:
                 row.note += " The gradebook still holds the marks of an earlier attempt"
                 row.note += "." if row.status == "missing" else ": lsdl scores shows them as open, feedback says so."
-                if row.status == "failed":
-                    self.unread.set(row.student, str(error))
+            if row.status == "failed":
+                self.unread.set(row.student, str(error))
             row.cells = {cell.name: CellMark(0, cell.max_points, manual=cell.manual) for cell in self.cells}
-            self._say(row, progress)
             return
-        self.keys[row.student] = key_of(self.digest, row.student, data)
+        self.keys[row.student] = key_of(self.digest, row.student, item.data)
         if entry.handed_in is not None:
             self.handed_in[row.student] = entry.handed_in
         known = None if self.regrade else self.journal.find(self.keys[row.student])
         # A gradebook that was moved away, or a result of an unsafe run, is no reason to trust the journal.
         if known is not None and row.student in self.recorded and (self.unsafe or not known.unsafe):
-            row.resumed = True
             self.unread.set(row.student, None)
-            self._fill(row, known)
-            self._say(row, progress)
+            self.finished[row.student] = known
         else:
             self.jobs.append(Job(self.week.folder, row.student, notebook))
+
+    def _count_variants(self) -> None:
+        """Say how many have the same text that differs from the release: one edits, a version is what many have."""
+        count = Counter(finding.variant for row in self.rows.values() for finding in row.findings if finding.variant)
+        for row in self.rows.values():
+            for place, finding in enumerate(row.findings):
+                if finding.variant:
+                    number = count[finding.variant]
+                    said = "1 student has this one" if number == 1 else f"{number} students have this one"
+                    row.findings[place] = replace(finding, problem=f"{finding.problem} ({said})")
 
     def results(self, jobs: int, scheduler: str | None) -> Iterator[Result]:
         """The results of what is left to run, in the order in which they finish."""
@@ -254,14 +353,21 @@ class _GradingRun:
         """First the gradebook, then the journal: what is in the journal is in the gradebook, whenever a kill comes."""
         row = self.rows[result.student]
         try:
+            self.journal.begin(result.student)
+            self.texts.settle(result.student, self._settled_by_hand(result.student))
             self.recorder.record(result)
+            texts = {
+                grade_id(cell): cell["source"] for cell in result.executed["cells"] if grade_id(cell) in self.manual
+            }
+            self.texts.record(result.student, texts, {finding.absent for finding in row.findings} & self.manual)
             if result.student in self.handed_in:
                 with self.recorder.api.gradebook as book:
                     time = self.handed_in[result.student]
                     book.update_or_create_submission(self.week.name, result.student, timestamp=time)
         except Exception as error:
-            # A full disk or a locked database concerns everybody, anything else this submission.
-            if isinstance(error, OSError) or "OperationalError" in type(error).__name__ or is_full_disk(error):
+            # A full disk or a locked database concerns everybody; a name that the disk does not take, this submission.
+            of_the_machine = isinstance(error, OSError) and error.errno not in OF_ONE_NAME
+            if of_the_machine or "OperationalError" in type(error).__name__ or is_full_disk(error):
                 raise
             why = f"The gradebook refused it: {type(error).__name__}: {error}"
             self._fill(row, replace(result, verdict=Verdict(failure=why)))
@@ -271,6 +377,19 @@ class _GradingRun:
             self.journal.add(self.keys[result.student], result)
             self._fill(row, result)
         self._say(row, progress)
+
+    def _settled_by_hand(self, student: str) -> list[str]:
+        """The cells that a person graded as the gradebook holds them."""
+        from nbgrader.api import MissingEntry
+
+        if student not in self.recorded:
+            return []
+        with self.recorder.api.gradebook as book:
+            try:
+                marks = book.find_submission_notebook("homework", self.week.name, student).grades
+            except MissingEntry:  # a kill came while nbgrader wrote
+                return []
+            return [mark.name for mark in marks if mark.manual_score is not None and not mark.needs_manual_grade]
 
     def _fill(self, row: Row, result: Result) -> None:
         verdict, row.unsafe = result.verdict, result.unsafe
@@ -299,37 +418,14 @@ class _GradingRun:
             for row in self.rows.values():
                 if row.student not in self.recorded or row.status == "missing":
                     continue
-                for mark in book.find_submission_notebook("homework", self.week.name, row.student).grades:
+                marks = book.find_submission_notebook("homework", self.week.name, row.student).grades
+                for mark in marks:
                     cell = row.cells.get(mark.name)
                     if cell is not None and cell.manual and mark.manual_score is not None:
                         cell.points = mark.manual_score
-
-
-class Homeworks:
-    """The homeworks of the course, to tell by its cells which one a notebook is."""
-
-    def __init__(self, week: WeekPaths) -> None:
-        self.week = week.name
-        self.cells = {}
-        for folder in {week.folder, *find_weeks(week.root)}:
-            try:
-                self.cells[folder.name] = parse((folder / "homework.ipynb").read_bytes())["cells"]
-            except (BadNotebook, OSError):  # another week that its author is writing
-                continue
-
-    def week_of(self, notebook: Notebook) -> str | None:
-        """The week whose homework shares most cells with a notebook, this one where several do; None if none has any."""
-        shared = {name: likeness(notebook["cells"], cells) for name, cells in self.cells.items()}
-        best = max(shared, key=lambda name: (shared[name], name == self.week), default=None)
-        return best if best is not None and shared[best] else None
-
-    def is_this_week(self, data: bytes) -> bool:
-        """Whether the bytes of a file are a notebook with this week's homework.
-
-        Raises:
-            BadNotebook: they are no notebook.
-        """
-        return self.week_of(parse(data)) == self.week
+                if row.status != "failed":
+                    row.again = list(open_by_hand(self.texts, row.student, marks).values())
+                    row.note = " ".join(filter(None, [*(f"{why}." for why in row.again), row.note]))
 
 
 def run_on_cluster(address: str, jobs: list[Job], *, unsafe: bool = False) -> Iterator[Result]:

@@ -7,7 +7,8 @@
   begun counts. Only if course.toml has a `[late]` it also loses `per_day` of its points for each. When it was handed in is known
   from nbgrader's timestamp.txt, or from a file given with --times;
   otherwise it counts as on time.
-- Where a student's newest attempt could not be read, the marks are those of an earlier one and show as open.
+- Where a student's newest attempt could not be read, the marks are those of an earlier one, or none, and show as open. So does a
+  text that changed since a person graded it, and a question that is not in the notebook: it may be missing in that version.
 - What counts are the homeworks in the gradebook; bonus points can make up for others, up to all points together.
 """
 
@@ -26,10 +27,11 @@ from typing import Any
 from lsdl.author.course import Course, CoursePaths, Week, WeekPaths, load_course
 from lsdl.grading import GradingError
 from lsdl.grading.grade import end_of_day
-from lsdl.grading.journal import Unread
+from lsdl.grading.journal import Texts, Unread, open_by_hand
 from lsdl.grading.nbgrader_course import open_course
 
 MISSING = re.compile(r"\W*missing\b", re.IGNORECASE)  # the beginning of a comment on a required cell
+UNREAD = "handed in, could not be read"
 OLDER = "marks of an earlier attempt, the newest could not be read"
 EXAM, HOMEWORK = "examination", "assignments"  # the names of the parts in course.toml
 
@@ -105,9 +107,13 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
         if unknown:
             raise GradingError(f"{times} names homeworks that are not in the gradebook: {', '.join(sorted(unknown))}.")
         students: dict[str, StudentMarks] = {student.id: StudentMarks(student.id, {}) for student in book.students}
+        for name in assignments:  # who handed in nothing that could be read is in no gradebook
+            for student in Unread(WeekPaths(root, name).unread).students:
+                students.setdefault(student, StudentMarks(student, {}))
         for name, assignment in sorted(assignments.items()):
             cells = {cell.name for notebook in assignment.notebooks for cell in notebook.grade_cells}
-            unread = Unread(WeekPaths(root, name).unread).students
+            paths = WeekPaths(root, name)
+            unread, texts = Unread(paths.unread).students, Texts(paths.texts)
             entry = course.weeks.get(name) or Week(title=name, points=assignment.max_score or 1)
             _check_required(name, entry, cells)
             submissions = {item.student_id: item for item in book.assignment_submissions(name)}
@@ -118,9 +124,14 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
                     _fill(mark, submission)
                     time = known_times.get((student.student, name), submission.timestamp)
                     apply_rules(mark, _by_hand(submission), entry, course, time, submission.extension)
-                    if student.student in unread:
-                        mark.is_open = True
-                        mark.why = "; ".join(filter(None, [f"{OLDER}: {unread[student.student]}", mark.why]))
+                    marks = [grade for notebook in submission.notebooks for grade in notebook.grades]
+                    again = list(open_by_hand(texts, student.student, marks).values())
+                    mark.is_open = mark.is_open or bool(again)
+                    mark.why = "; ".join(filter(None, [*again, mark.why]))
+                if student.student in unread:
+                    said = OLDER if submission is not None else UNREAD
+                    mark.is_open = mark.handed_in = True
+                    mark.why = "; ".join(filter(None, [f"{said}: {unread[student.student]}", mark.why]))
                 student.homeworks[name] = mark
     return [students[name] for name in sorted(students)]
 
