@@ -28,11 +28,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lsdl.grading import GradingError
+from lsdl.grading.times import EXAMPLE, utc
 from lsdl.grading.unpack import (
     CHECKPOINTS,
     IS_LINK,
@@ -467,7 +468,8 @@ def _chosen(name: str, items: list[_Candidate], is_this_homework: IsThisHomework
     if counted.owner.note:
         notes.insert(0, counted.owner.note)
     file = counted.file
-    time = None if file.members else _timestamp(file.path.parent)
+    time, unclear = (None, "") if file.members or counted.owner.form == "flat" else _timestamp(file.path.parent)
+    notes += [unclear] if unclear else []
     return Submission(student, file.path, file.members, file.problem, older, tuple(notes), time, counted.shown)
 
 
@@ -541,15 +543,15 @@ def _of_this_week(found: list[_Candidate], week: str, title: str) -> list[_Candi
     return [replace(item, file=replace(item.file, problem=why)) if item.owner.assignment else item for item in found]
 
 
-def _timestamp(folder: Path) -> datetime | None:
-    """nbgrader's own note of when a submission was handed in, in UTC."""
-    from dateutil import parser
-
+def _timestamp(folder: Path) -> tuple[datetime | None, str]:
+    """nbgrader's own note of when a submission was handed in, in UTC, and what is wrong with it."""
     try:
-        time = parser.parse(bytes_of(folder / "timestamp.txt", 200).decode("utf-8").strip())
-        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
-    except (BadNotebook, ValueError, OverflowError):
-        return None
+        text = bytes_of(folder / "timestamp.txt", 200).decode("utf-8").strip()
+    except (BadNotebook, UnicodeDecodeError):
+        return None, ""
+    time = utc(text, without_zone="UTC")
+    wrong = f"timestamp.txt says {text[:60]!r}, which is not clear (write it like {EXAMPLE} UTC): it counts as on time."
+    return time, "" if time else wrong
 
 
 def read_bytes(submission: Submission, folder: Path) -> bytes:

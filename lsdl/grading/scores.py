@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from lsdl.grading import GradingError
 from lsdl.grading.grade import end_of_day
 from lsdl.grading.journal import Texts, Unread, open_by_hand
 from lsdl.grading.nbgrader_course import open_course
+from lsdl.grading.times import EXAMPLE, utc
 
 MISSING = re.compile(r"\W*missing\b", re.IGNORECASE)  # the beginning of a comment on a required cell
 UNREAD = "handed in, could not be read"
@@ -92,7 +93,7 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
     Args:
         root: the course's repository.
         times: a CSV file with the columns student, homework, handed_in (such as 2026-10-02 09:30, local time unless it says
-            otherwise) that goes before what the gradebook knows.
+            otherwise with Z, +02:00 or Europe/Berlin) that goes before what the gradebook knows.
 
     Raises:
         GradingError: nothing was graded yet, or course.toml or `times` names what is not there.
@@ -110,6 +111,13 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
         for name in assignments:  # who handed in nothing that could be read is in no gradebook
             for student in Unread(WeekPaths(root, name).unread).students:
                 students.setdefault(student, StudentMarks(student, {}))
+        strangers = sorted({student for student, _ in known_times} - students.keys())
+        if strangers:
+            alike = {name.casefold(): name for name in students}
+            shown = [
+                f"{name} (is it {alike[name.casefold()]}?)" if name.casefold() in alike else name for name in strangers
+            ]
+            raise GradingError(f"{times} names students who are not in the gradebook: {', '.join(shown[:5])}.")
         for name, assignment in sorted(assignments.items()):
             cells = {cell.name for notebook in assignment.notebooks for cell in notebook.grade_cells}
             paths = WeekPaths(root, name)
@@ -292,15 +300,16 @@ def _cells_of(students: list[StudentMarks], week: str) -> list[str]:
 
 
 def _read_times(path: Path) -> dict[tuple[str, str], datetime]:
-    from dateutil import parser
-
-    found = {}
+    found: dict[tuple[str, str], datetime] = {}
     for line in _read_csv(path, {"student", "homework", "handed_in"}):
-        try:
-            time = parser.parse(line["handed_in"])
-        except (ValueError, OverflowError):
-            raise GradingError(f"{path}: {line['handed_in']!r} is no time; write it like 2026-10-02 09:30.") from None
-        found[line["student"], line["homework"]] = time.astimezone(UTC).replace(tzinfo=None)
+        text, key = line["handed_in"], (line["student"], line["homework"])
+        time = utc(text)
+        if time is None:
+            zones = "with Z, +02:00 or Europe/Berlin after it if it is not the time of this machine"
+            raise GradingError(f"{path}: {text!r} is not clear; write it like {EXAMPLE}, {zones}.")
+        if key in found:
+            raise GradingError(f"{path}: {key[0]} is there twice for {key[1]}.")
+        found[key] = time
     return found
 
 
@@ -329,6 +338,8 @@ def _read_csv(path: Path, columns: set[str]) -> list[dict[str, str]]:
         ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise GradingError(f"{path} is not a CSV file in UTF-8: {error}.") from None
+    if len(reader.fieldnames or ()) == 1 and ";" in reader.fieldnames[0]:
+        raise GradingError(f"{path} has semicolons between its columns: save it with commas.")
     if not columns <= set(reader.fieldnames or ()) or any(not columns <= line.keys() for line in lines):
         raise GradingError(f"{path} needs the columns {', '.join(sorted(columns))}.")
     return lines
