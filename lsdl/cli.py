@@ -208,6 +208,18 @@ def grade(
         str | None,
         typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
     ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with name (in the export) and student (on the class list), where they do not match by themselves.",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
+    ] = False,
     key: Key = None,
     json: Json = None,
     html: Annotated[
@@ -223,6 +235,12 @@ def grade(
     from lsdl.grading.terminal_report import live_progress, score_table
 
     folder = find_week(week)
+    if dry_run:
+        from lsdl.grading.grade import plan
+        from lsdl.grading.terminal_report import plan_table
+
+        plan_table(plan(folder, submissions, encoding=encoding, names=names), console)
+        return
     console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
     with live_progress(console, folder.name) as progress:
         report = grade_week(
@@ -235,13 +253,14 @@ def grade(
             regrade=regrade,
             unsafe=unsafe,
             encoding=encoding,
+            names=names,
             progress=progress,
         )
     score_table(report, console)
     page = html or WeekPaths.at(folder).report
-    write_whole(page, html_page(report))
+    write_whole(page, html_page(report.of_the_week()))
     if json:
-        report.write_json(json)
+        report.of_the_week().write_json(json)
     console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -33,6 +33,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lsdl.grading import GradingError
+from lsdl.grading.roster import Roster
 from lsdl.grading.times import EXAMPLE, utc
 from lsdl.grading.unpack import (
     CHECKPOINTS,
@@ -164,6 +165,7 @@ def find_hand_ins(
     title: str = "",
     *,
     is_this_homework: IsThisHomework | None = None,
+    roster: Roster | None = None,
     encoding: str | None = None,
 ) -> HandIns:
     """The submissions of one week, sorted by student; who handed in nothing has `path=None`.
@@ -173,6 +175,7 @@ def find_hand_ins(
         week: the name of the week, which nbgrader's and Teams' folders have.
         title: the week's title, which Teams' folders may have instead.
         is_this_homework: whether the bytes of a file are a notebook with this homework; asked where a student has several.
+        roster: the class list, whose ids take the place of an export's names where it is clear who is meant.
         encoding: that of the names in archives which do not say it, as Windows makes them.
 
     Raises:
@@ -198,10 +201,34 @@ def find_hand_ins(
         owner = item.owner
         shared = owner.number and len(numbers[owner.name] - {""}) > 1
         attempts.setdefault(f"{owner.name} {owner.number}" if shared else owner.name, []).append(item)
-    missing = search.students - {item.owner.name for item in found}
-    entries = {safe_id(name): Submission(safe_id(name), None) for name in missing}
-    entries |= {safe_id(name): _chosen(name, items, is_this_homework) for name, items in attempts.items()}
-    return HandIns([entries[student] for student in sorted(entries)], search.notes)
+    for name in search.students - {item.owner.name for item in found}:
+        attempts[name] = []
+    by_student = _by_class_list(attempts, roster or Roster(), search.notes)
+    return HandIns(
+        [_chosen(name, by_student[name], is_this_homework) for name in sorted(by_student, key=safe_id)], search.notes
+    )
+
+
+def _by_class_list(
+    attempts: dict[str, list[_Candidate]], roster: Roster, notes: list[str]
+) -> dict[str, list[_Candidate]]:
+    """The files of each student, by the id on the class list where that is clear; two of one name are not one student."""
+    meant: dict[str, list[str]] = {}
+    for name, items in attempts.items():
+        owner = items[0].owner if items else _Owner("folder", name)
+        meant.setdefault(roster.find(owner.name, owner.number) or name, []).append(name)
+    found: dict[str, list[_Candidate]] = {}
+    for student, names in meant.items():
+        owners = [items[0].owner for name in names if (items := attempts[name])]
+        if len({owner.name for owner in owners}) < len(owners):
+            shown = ", ".join(map(printable, names))
+            notes.append(
+                f"{shown}: the class list has one {student}, so name them in a file for --names (columns name, student)."
+            )
+            found |= {name: attempts[name] for name in names}
+        else:
+            found[student] = [item for name in names for item in attempts[name]]
+    return found
 
 
 class _Search:
@@ -433,6 +460,8 @@ def _is_a_class(files: list[HandedFile], week: str, *, in_folder: bool = False) 
 def _chosen(name: str, items: list[_Candidate], is_this_homework: IsThisHomework | None) -> Submission:
     """The notebook that counts. A refused file counts only where there is no other; what does not count is named."""
     student = safe_id(name)
+    if not items:
+        return Submission(student, None)
     notes = (
         []
         if student == name

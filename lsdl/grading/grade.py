@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lsdl.grading.collect import Submission, find_hand_ins, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
 from lsdl.grading.journal import Journal, Texts, Unread, digest_of_week, key_of, open_by_hand
 from lsdl.grading.release import release
+from lsdl.grading.roster import read_roster
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
 from lsdl.recognise import likeness
@@ -82,7 +83,12 @@ class Row:
 
 @dataclass
 class Report:
-    """All rows of one run, in the order of the students' names, and what the instructor should know about the run."""
+    """All rows of one run, in the order of the students' names, and what the instructor should know about the run.
+
+    Attributes:
+        whole: the newest row of everybody who was graded in this week, in this run or another: an archive may hold a part of
+            the class, and one student may be graded alone.
+    """
 
     week: str
     rows: list[Row]
@@ -91,6 +97,11 @@ class Report:
         default_factory=dict
     )  # name of the answer's cell -> automatic cells that test it
     sandbox: str = ""
+    whole: list[Row] = field(default_factory=list)
+
+    def of_the_week(self) -> Report:
+        """The report with everybody's row."""
+        return replace(self, rows=self.whole or self.rows)
 
     def write_json(self, path: Path) -> None:
         """Write {"week", "warnings", "submissions": [...]} to `path`."""
@@ -112,6 +123,7 @@ def grade(
     regrade: bool = False,
     unsafe: bool = False,
     encoding: str | None = None,
+    names: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Grade the submissions of a week. Killed at any point and called again, it runs only what was not finished.
@@ -127,6 +139,7 @@ def grade(
         regrade: also run again what is finished.
         unsafe: run without the whole sandbox where this machine cannot enforce it.
         encoding: that of the names in archives which do not say it (collect.py).
+        names: a table of names in the export and ids on the class list, for those that it does not explain (roster.py).
         progress: called after each student with the row, its number (from 1) and the number of rows.
 
     Returns:
@@ -142,8 +155,9 @@ def grade(
     paths = WeekPaths.at(week)
     folder = submissions or paths.submitted
     title, due = _title_and_due(paths)
-    homeworks = Homeworks(paths)
-    found = find_hand_ins(folder, paths.name, title, is_this_homework=homeworks.is_this_week, encoding=encoding)
+    homeworks, roster = Homeworks(paths), read_roster(paths.root, names)
+    known = homeworks.is_this_week
+    found = find_hand_ins(folder, paths.name, title, is_this_homework=known, roster=roster, encoding=encoding)
     nothing = GradingError(
         f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
         "STUDENT.ipynb, or an archive from Moodle or Canvas."
@@ -161,12 +175,14 @@ def grade(
             raise nothing
         for result in run.results(jobs, scheduler):
             run.finish(result, progress)
-        run.add_manual_points()
+        whole = run.whole_week(str(folder.absolute()), complete=not students)
+        run.add_manual_points([*run.rows.values(), *whole])
     if any(row.unsafe for row in run.rows.values()):
         warnings.append(
             "Students' code ran without the whole sandbox (--unsafe): trust no mark of a class you do not trust."
         )
-    return Report(paths.name, list(run.rows.values()), warnings, tasks(run.skeleton), describe_sandbox())
+    everybody = sorted((run.rows | {row.student: row for row in whole}).values(), key=lambda row: row.student)
+    return Report(paths.name, list(run.rows.values()), warnings, tasks(run.skeleton), describe_sandbox(), everybody)
 
 
 class Homeworks:
@@ -412,10 +428,30 @@ class _GradingRun:
         if progress is not None:
             progress(row, self.done, len(self.rows))
 
-    def add_manual_points(self) -> None:
+    def whole_week(self, source: str, *, complete: bool) -> list[Row]:
+        """Keep the rows of this run, and give those of earlier runs whom this one did not look at.
+
+        Args:
+            source: the folder or archive.
+            complete: the run looked at everybody in it; who was there before, was never recorded and is gone, was misnamed.
+        """
+        stored = json.loads(self.week.rows.read_text("utf-8")) if self.week.rows.is_file() else {}
+        others = {}
+        for name, entry in stored.items():
+            seen = name in self.rows and self.rows[name].status != "missing"
+            gone = complete and entry["source"] == source and name not in self.recorded
+            if gone and name not in self.rows:
+                self.unread.set(name, None)
+            elif not seen and (name in self.recorded or entry["row"]["status"] == "failed"):
+                others[name] = entry
+        own = {name: {"source": source, "row": asdict(row)} for name, row in self.rows.items() if name not in others}
+        write_whole(self.week.rows, json.dumps(others | own, indent=1))
+        return [_row_from(entry["row"]) for entry in others.values()]
+
+    def add_manual_points(self, rows: Iterable[Row]) -> None:
         """What people gave in formgrader is in the gradebook only, and may have come after the automatic marks."""
         with self.recorder.api.gradebook as book:
-            for row in self.rows.values():
+            for row in rows:
                 if row.student not in self.recorded or row.status == "missing":
                     continue
                 marks = book.find_submission_notebook("homework", self.week.name, row.student).grades
@@ -426,6 +462,51 @@ class _GradingRun:
                 if row.status != "failed":
                     row.again = list(open_by_hand(self.texts, row.student, marks).values())
                     row.note = " ".join(filter(None, [*(f"{why}." for why in row.again), row.note]))
+
+
+@dataclass
+class Plan:
+    """What `grade` would do with an export, before anything runs.
+
+    Attributes:
+        files: student -> the file that counts, or why none does.
+        notes: student -> what the row would say besides; "" -> what concerns everybody.
+        without_file: on the class list, nothing in the export.
+        not_listed: with a file, not on the class list.
+        listed: how many are on the class list.
+    """
+
+    files: dict[str, str]
+    notes: dict[str, list[str]]
+    without_file: list[str]
+    not_listed: list[str]
+    listed: int
+
+
+def plan(
+    week: Path, submissions: Path | None = None, *, encoding: str | None = None, names: Path | None = None
+) -> Plan:
+    """Whose file is whose: who is on the class list without one, and who has one without being on it. Nothing is written.
+
+    Args, errors: as of `grade`.
+    """
+    paths = WeekPaths.at(week)
+    folder = submissions or paths.submitted
+    homeworks, roster = Homeworks(paths), read_roster(paths.root, names)
+    known, title = homeworks.is_this_week, _title_and_due(paths)[0]
+    found = find_hand_ins(folder, paths.name, title, is_this_homework=known, roster=roster, encoding=encoding)
+    hand_ins = read_all(found.entries, folder, homeworks)
+    files = {item.entry.student: item.why or item.entry.shown for item in hand_ins}
+    notes = {
+        item.entry.student: [
+            *item.entry.notes,
+            *(f"An older attempt does not count: {name}." for name in item.entry.older),
+        ]
+        for item in hand_ins
+    }
+    there = {item.entry.student for item in hand_ins if item.entry.path is not None}
+    strangers = sorted(there - roster.students) if roster.students else []
+    return Plan(files, notes | {"": found.notes}, sorted(roster.students - there), strangers, len(roster.students))
 
 
 def run_on_cluster(address: str, jobs: list[Job], *, unsafe: bool = False) -> Iterator[Result]:
@@ -515,6 +596,13 @@ def is_full_disk(error: BaseException) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def _row_from(entry: dict[str, Any]) -> Row:
+    """A row as `whole_week` stores it."""
+    cells = {name: CellMark(**mark) for name, mark in entry["cells"].items()}
+    findings = [Finding(**finding) for finding in entry["findings"]]
+    return Row(**entry | {"cells": cells, "findings": findings, "older": tuple(entry["older"]), "resumed": True})
 
 
 def _title_and_due(week: WeekPaths) -> tuple[str, date | None]:
