@@ -159,8 +159,8 @@ def _lost_pictures(cell: Cell) -> list[str]:
 
 
 def _dropped(number: int, cell: Cell) -> str:
-    kinds = ", ".join(kind.removeprefix("image/")[:40] for kind in _lost_pictures(cell))
-    return _encodable(f"a picture in cell {number} was dropped, it is none that a page can show ({kinds})")
+    kinds = ", ".join(re.sub(r"[^\w/+.-]", "?", kind.removeprefix("image/")[:40]) for kind in _lost_pictures(cell)[:3])
+    return f"a picture in cell {number} was dropped, it is none that a page can show ({kinds})"
 
 
 def _texts(table: dict[Any, Any]) -> dict[str, str]:

@@ -48,6 +48,7 @@ from lsdl.grading.unpack import (
 from lsdl.intake import BadNotebook, parse
 
 MAX_ENTRIES = 50_000  # files in a folder, members in an archive
+MAX_OF_ONE = 1_000  # files of one student's archive that are thought about, notebooks first
 MAX_LOOKED_AT = 20  # notebooks of one student that are read to see which one is this homework
 MAX_NAMED = 3  # in a note
 # nbgrader reads a student's name as part of a glob and of a format string.
@@ -245,11 +246,12 @@ class _Search:
         """What was given is an archive: a class's, or one student's."""
         own = HandedFile((), self.source, (), ())
         try:
-            inside = walk_archive(own, MAX_ENTRIES, self.encoding)
+            inside, folders = walk_archive(own, MAX_ENTRIES, self.encoding)
         except BadNotebook as error:
             raise GradingError(f"{self.source}: {error}") from None
-        inner, _ = _unwrapped(inside, [], self.week)
+        inner, folders = _unwrapped(inside, folders, self.week)
         if _is_a_class(inner, self.week):
+            self.folders = folders
             self.files = self._decodable(inner, self.source.name)
         else:
             self.files = [file.below((self.source.name,)) for file in inside]
@@ -283,7 +285,7 @@ class _Search:
 
     def _inside_class_archive(self, file: HandedFile) -> list[HandedFile]:
         try:
-            inside = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding)
+            inside, _ = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding)
         except BadNotebook:
             return []  # said where it is opened as a student's
         return _unwrapped(inside, [], self.week)[0]
@@ -325,10 +327,12 @@ class _Search:
         if not file.is_archive or file.problem:
             return [alone]
         try:
-            inside = walk_archive(file, MAX_ENTRIES, self.encoding)
+            inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding)
         except BadNotebook as error:
             return [replace(alone, file=replace(file, problem=str(error)))]
         opened = [one for inner in inside for one in self._opened(inner)]
+        opened.sort(key=lambda one: not one.name.lower().endswith(".ipynb"))
+        del opened[MAX_OF_ONE:]
         found = [self._candidate(inner.below(file.parts), alone.owner, file, uploaded=False) for inner in opened]
         if any(item.kind == "notebook" or MAY_BE_A_NOTEBOOK.search(item.file.name) for item in found):
             return found
@@ -341,7 +345,7 @@ class _Search:
         if not inner.is_archive or inner.problem or len(inner.members) > 1:
             return [inner]
         try:
-            inside = walk_archive(inner, MAX_ENTRIES, self.encoding)
+            inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding)
         except BadNotebook as error:
             return [replace(inner, problem=str(error))]
         return [file.below(inner.parts) for file in inside]

@@ -80,8 +80,8 @@ def is_junk(parts: Sequence[str]) -> bool:
 
 
 def printable(text: str) -> str:
-    """A name that can be printed and written: bytes that are no UTF-8 with backslashes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A name that can be printed and written: what is no character to be seen, and bytes that are no UTF-8, with backslashes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
 def walk_folder(folder: Path, most: int) -> tuple[list[HandedFile], list[tuple[str, ...]]]:
@@ -122,8 +122,8 @@ def walk_folder(folder: Path, most: int) -> tuple[list[HandedFile], list[tuple[s
     return files, folders
 
 
-def walk_archive(file: HandedFile, most: int, encoding: str | None) -> list[HandedFile]:
-    """The files in an archive, whose `parts` are their names in it.
+def walk_archive(file: HandedFile, most: int, encoding: str | None) -> tuple[list[HandedFile], list[tuple[str, ...]]]:
+    """The files in an archive, whose `parts` are their names in it, and its folders.
 
     Args:
         file: the archive, on the disk or in another one.
@@ -133,9 +133,18 @@ def walk_archive(file: HandedFile, most: int, encoding: str | None) -> list[Hand
     Raises:
         BadNotebook: it cannot be opened.
     """
+    files: list[HandedFile] = []
+    folders: list[tuple[str, ...]] = []
     with _archive_of(file, most) as archive:
-        found = [member for info in archive.infolist() if (member := _member(info, file, encoding)) is not None]
-    return found
+        for info in archive.infolist():
+            member = _member(info, file, encoding)
+            if member is None:
+                continue
+            if info.is_dir() and not member.problem:
+                folders += [member.parts] if not member.undecoded else []
+            else:
+                files.append(member)
+    return files, folders
 
 
 def _member(info: zipfile.ZipInfo, file: HandedFile, encoding: str | None) -> HandedFile | None:
@@ -152,8 +161,10 @@ def _member(info: zipfile.ZipInfo, file: HandedFile, encoding: str | None) -> Ha
         problem = (
             f"The archive's member {shown!r} points out of it, and nothing is extracted: ask for the notebook alone."
         )
-    elif info.is_dir() or is_junk(parts):
+    elif is_junk(parts):
         return None
+    elif info.is_dir():
+        problem = ""
     elif stat.S_ISLNK(mode):
         problem = IS_LINK
     elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):

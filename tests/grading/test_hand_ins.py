@@ -368,6 +368,12 @@ def test_k3_other_weeks_of_a_student_are_no_attempts(tmp_path: Path) -> None:
     assert rows(tmp_path)["ada"].notes == ()
 
 
+def test_k3_an_empty_folder_is_a_row_also_in_an_archive(tmp_path: Path) -> None:
+    members = {f"{name}_1_assignsubmission_file_/homework.ipynb": OURS for name in ("Ada", "Bob")}
+    path = put(tmp_path / "week.zip", archive(members | {"Cid_1_assignsubmission_file_/": ""}))
+    assert texts(path) == {"Ada": "ours", "Bob": "ours", "Cid": "Nothing was handed in."}
+
+
 def test_a_damaged_class_archive_is_an_error_and_no_student(tmp_path: Path) -> None:
     with pytest.raises(GradingError, match=r"week.zip: The archive is damaged: ask for it again"):
         look(put(tmp_path / "week.zip", b"PK\x03\x04"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
 import shutil
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from lsdl.grading import GradingError, jail
+from lsdl.grading import grade as module
 from lsdl.grading.grade import Report, Row, grade
+from lsdl.grading.html_report import html_page
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.scores import HomeworkMark, all_marks, final_marks, marks_csv
 
@@ -186,10 +189,6 @@ def test_k5_one_homework_of_another_week_is_a_row(week: Path, two_weeks: Path, s
 def test_k2_a_hand_in_whose_name_the_disk_refuses_is_a_row(
     week: Path, submit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import errno
-
-    from lsdl.grading import grade as module
-
     submit("ada")
     folder = submit("bob")
     record = module.GradebookWriter.record
@@ -202,3 +201,54 @@ def test_k2_a_hand_in_whose_name_the_disk_refuses_is_a_row(
     monkeypatch.setattr(module.GradebookWriter, "record", refuse_ada)
     table = rows(grade(week, folder, unsafe=UNSAFE))
     assert (table["ada"].status, table["bob"].points) == ("failed", 4) and "name too long" in table["ada"].note
+
+
+HOSTILE = (
+    *(
+        "\u738b" * 80,
+        "\u00e9" * 100,
+        "\U0001d518" * 60,
+        "a" * 240,
+        "a*b {c}",
+        "-rf",
+        "$(reboot)",
+        "a\nb",
+        "a\x1b]0;title\x07b",
+        "\u202egnp.exe",
+    ),
+    *(
+        "'; DROP TABLE student; --",
+        "<script>alert(1)</script>".replace("/", "_"),
+        "%s%n{0}",
+        "con",
+        "~root",
+        " . ",
+        "\u0130\u0131\u00df",
+        "\U0001f600",
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.linux
+def test_k2_three_hundred_hand_ins_with_hostile_names_end_in_a_report(
+    week: Path, submit: Callable[..., Path], tmp_path: Path
+) -> None:
+    solved = (submit("ada") / "ada" / week.name / "homework.ipynb").read_bytes()
+    folder = week.parent / "submissions"
+    names = [f"{number} {name}"[:250] for number in range(17) for name in HOSTILE]
+    for name in names:
+        raw = name.encode()[:240].decode("utf-8", "ignore")
+        (folder / f"{raw}.ipynb").write_text("{")
+    (folder / (80 * "\u738b" + ".ipynb")).write_bytes(solved)
+    with open(os.fsencode(folder) + b"/M\xfcller.ipynb", "wb") as file:
+        file.write(b"{")
+    report = grade(week, folder, unsafe=UNSAFE)
+    assert len(report.rows) > 300
+    good = [row for row in report.rows if row.status == "ok"]
+    assert len(good) == 2 and all(row.points == 4 for row in good)
+    report.write_json(tmp_path / "marks.json")
+    html_page(report.of_the_week()).encode("utf-8")
+    for row in report.rows:
+        assert all(letter.isprintable() for letter in row.student + row.note), row.note
+    assert len(all_marks(week.parent)) == len(report.rows)
