@@ -258,6 +258,20 @@ def test_k1_an_untouched_copy_behind_the_answer_is_no_answer(released: Notebook)
     )
 
 
+@pytest.mark.parametrize("where", [-1, 0, 1, 3])
+def test_k1_an_empty_given_cell_does_not_undo_the_students_own(where: int, released: Notebook) -> None:
+    """Above it, below it, or below the tests; stock nbgrader gives the points in one of these cases."""
+    notebook = solved()
+    here = place(notebook, "standardise")
+    own = code(notebook["cells"][here]["source"])
+    notebook["cells"][here] = copy.deepcopy(released["cells"][place(released, "standardise")])
+    notebook["cells"].insert(here + where, own)
+    earned, findings, _ = graded(notebook, released)
+    assert earned == 7 and "the cell standardise is gone: its answer was found in another cell and counts." in said(
+        findings
+    )
+
+
 def test_k1_an_answer_that_is_nowhere_is_put_back_empty(released: Notebook) -> None:
     notebook = solved()
     notebook["cells"].pop(place(notebook, "standardise"))
