@@ -267,7 +267,7 @@ def test_k1_an_empty_given_cell_does_not_undo_the_students_own(where: int, relea
     notebook["cells"][here] = copy.deepcopy(released["cells"][place(released, "standardise")])
     notebook["cells"].insert(here + where, own)
     earned, findings, _ = graded(notebook, released)
-    assert earned == 7 and "the cell standardise is gone: its answer was found in another cell and counts." in said(
+    assert earned == 7 and "standardise was left empty: its answer was found in another cell and counts." in said(
         findings
     )
 
