@@ -224,11 +224,6 @@ class WeekPaths(CoursePaths):
         return self.gradebook / "journal" / f"{self.name}.unread.json"
 
     @property
-    def texts(self) -> Path:
-        """Which texts were graded by hand (journal.py)."""
-        return self.gradebook / "journal" / f"{self.name}.texts.json"
-
-    @property
     def rows(self) -> Path:
         """The newest row of every student (grade.py)."""
         return self.gradebook / "journal" / f"{self.name}.rows.json"

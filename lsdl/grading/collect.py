@@ -183,7 +183,7 @@ def find_hand_ins(
         FileNotFoundError: `folder` is neither a folder nor an archive.
         GradingError: there are more files than a class can hand in, or the archive is damaged or in an unknown encoding.
     """
-    search = _Search(folder, week, encoding)
+    search = _Search(folder, week, encoding, roster or Roster())
     if folder.is_file() and folder.suffix.lower() == ".zip":
         search.read_archive()
     elif folder.is_dir():
@@ -235,8 +235,8 @@ def _by_class_list(
 class _Search:
     """The files of a class, each with the names that say whose it is."""
 
-    def __init__(self, source: Path, week: str, encoding: str | None) -> None:
-        self.source, self.week, self.encoding = source, week, encoding
+    def __init__(self, source: Path, week: str, encoding: str | None, roster: Roster) -> None:
+        self.source, self.week, self.encoding, self.roster = source, week, encoding, roster
         self.files: list[HandedFile] = []
         self.folders: list[tuple[str, ...]] = []
         self.notes: list[str] = []
@@ -250,7 +250,7 @@ class _Search:
         except BadNotebook as error:
             raise GradingError(f"{self.source}: {error}") from None
         inner, folders = _unwrapped(inside, folders, self.week)
-        if _is_a_class(inner, self.week):
+        if _is_a_class(inner, self.week) and not self._is_a_students(self.source.name):
             self.folders = folders
             self.files = self._decodable(inner, self.source.name)
         else:
@@ -261,7 +261,7 @@ class _Search:
         files, folders = walk_folder(self.source, MAX_ENTRIES)
         files, self.folders = _unwrapped(files, folders, self.week)
         tops = [file for file in files if len(file.parts) == 1 and file.is_archive and not file.problem]
-        tops = [file for file in tops if not (MOODLE.fullmatch(file.name) or CANVAS.fullmatch(file.name))]
+        tops = [file for file in tops if not self._is_a_students(file.name)]
         alone = not self.folders and all(file in tops or _is_of_the_instructor(file) for file in files)
         inside = {file: self._inside_class_archive(file) for file in tops}
         people = {
@@ -282,6 +282,11 @@ class _Search:
                 self.files.append(replace(file, problem=why))
             else:
                 self.files.append(file)
+
+    def _is_a_students(self, name: str) -> bool:
+        """Whether an archive is one student's by its own name, whatever it holds."""
+        listed = self.roster.find(PurePosixPath(unicodedata.normalize("NFC", name)).stem) is not None
+        return listed or bool(MOODLE.fullmatch(name) or CANVAS.fullmatch(name))
 
     def _inside_class_archive(self, file: HandedFile) -> list[HandedFile]:
         try:
@@ -445,9 +450,11 @@ def _flat_notebooks(files: list[HandedFile]) -> int:
 
 def _is_a_class(files: list[HandedFile], week: str, *, in_folder: bool = False) -> bool:
     """Whether an archive that was given, or is alone in the folder that was given, is a class's and not one student's."""
+    if any(_owner(file).form in LMS for file in files):
+        return True
     if not files or any(file.parts[0] == week for file in files if len(file.parts) > 1):
         return False
-    if any(_owner(file).form in LMS for file in files) or _flat_notebooks(files) > 1:
+    if _flat_notebooks(files) > 1:
         return True
     of_week = {file.parts[0] for file in files if len(file.parts) > 2 and file.parts[1] == week}
     course = any(

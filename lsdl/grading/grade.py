@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from lsdl.author.course import CourseError, WeekPaths, find_weeks, load_course
-from lsdl.cells import grade_id, role, scored_cells
+from lsdl.cells import grade_id, role, scored_cells, source_of
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
 from lsdl.grading.collect import Submission, find_hand_ins, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
-from lsdl.grading.journal import Journal, Texts, Unread, digest_of_week, key_of, open_by_hand
+from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of, open_by_hand
 from lsdl.grading.release import release
 from lsdl.grading.roster import read_roster
 from lsdl.grading.verdict import Verdict
@@ -269,7 +269,6 @@ class _GradingRun:
         self.digest = digest_of_week(week)
         self.journal = Journal(week.journal)
         self.unread = Unread(week.unread)
-        self.texts = Texts(week.texts)
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
         self.keys: dict[str, str] = {}
@@ -372,13 +371,12 @@ class _GradingRun:
         """First the gradebook, then the journal: what is in the journal is in the gradebook, whenever a kill comes."""
         row = self.rows[result.student]
         try:
-            self.journal.begin(result.student)
-            self.texts.settle(result.student, self._settled_by_hand(result.student))
-            self.recorder.record(result)
             texts = {
                 grade_id(cell): cell["source"] for cell in result.executed["cells"] if grade_id(cell) in self.manual
             }
-            self.texts.record(result.student, texts, {finding.absent for finding in row.findings} & self.manual)
+            absent = {finding.absent for finding in row.findings} & self.manual
+            self.journal.begin(result.student, texts, absent, self._settled_by_hand(result.student))
+            self.recorder.record(result)
             if result.student in self.handed_in:
                 with self.recorder.api.gradebook as book:
                     time = self.handed_in[result.student]
@@ -463,7 +461,7 @@ class _GradingRun:
                     if cell is not None and cell.manual and mark.manual_score is not None:
                         cell.points = mark.manual_score
                 if row.status != "failed":
-                    row.again = list(open_by_hand(self.texts, row.student, marks).values())
+                    row.again = list(open_by_hand(self.journal, row.student, marks).values())
                     row.note = " ".join(filter(None, [*(f"{why}." for why in row.again), row.note]))
 
 

@@ -2,7 +2,8 @@
 
 One line of JSON for every result, appended once the gradebook holds it. Its key is a hash of all that decides a mark, and
 of nothing else: the submission's bytes and what `digest_of_week` reads. A result whose key is there need not be computed
-again, unless the gradebook got another one of that student since: the line before a result says that it may have.
+again, unless the gradebook got another one of that student since: the line before a result says that it may have. That line also
+has which text of each answer that people grade was there when somebody graded it, and which one comes now.
 """
 
 from __future__ import annotations
@@ -33,13 +34,11 @@ class Journal:
         self.path = path
         self._lines: dict[str, dict[str, Any]] = {}
         self._newest: dict[str, str | None] = {}  # of each student, the key of what the gradebook holds
+        self._texts: dict[str, dict[str, Any]] = {}  # of each student, what people grade and graded
         if path.is_file():
             for line in path.read_bytes().split(b"\n"):
                 try:  # a kill or a full disk can leave half a line
-                    entry = json.loads(line)
-                    self._newest[entry["student"]] = entry["key"]
-                    if entry["key"] is not None:
-                        self._lines[entry["key"]] = entry
+                    self._take(json.loads(line))
                 except (ValueError, KeyError, TypeError):
                     continue
 
@@ -50,14 +49,37 @@ class Journal:
             return None
         return Result(entry["student"], {}, Verdict(**entry["verdict"]), entry["unsafe"], entry["seconds"])
 
-    def begin(self, student: str) -> None:
+    def begin(self, student: str, texts: Mapping[str, str], absent: Collection[str], settled: Collection[str]) -> None:
         """Note that the gradebook is about to get a result: until `add` nobody knows what it holds.
+
+        Args:
+            texts: of the answers that people grade, as they will be in the gradebook.
+            absent: the answers that are not in the notebook and were put back empty.
+            settled: the cells that somebody graded by hand as the gradebook holds them now.
 
         Raises:
             OSError: the disk is full, or the file cannot be written.
         """
+        known = self._texts.get(student, {"graded": {}, "now": {}})
+        graded = dict(known["graded"])
         if self._newest.get(student) is not None:
-            self._append({"key": None, "student": student})
+            graded |= {name: known["now"][name] for name in settled if name in known["now"]}
+        now = {
+            name: hashlib.sha256(text.strip().encode("utf-8", "replace")).hexdigest() for name, text in texts.items()
+        }
+        self._append({"key": None, "student": student, "graded": graded, "now": now, "absent": sorted(absent)})
+
+    def changed(self, student: str) -> list[str]:
+        """The cells whose text is another one than when it was graded by hand.
+
+        nbgrader asks for a second look after every regrade, but only a text that changed needs one.
+        """
+        known = self._texts.get(student, {"graded": {}, "now": {}})
+        return [name for name, digest in known["graded"].items() if known["now"].get(name) != digest]
+
+    def absent(self, student: str) -> list[str]:
+        """The answers that were not in the notebook and were put back empty."""
+        return list(self._texts.get(student, {}).get("absent", []))
 
     def add(self, key: str, result: Result) -> None:
         """Note a result that the gradebook holds; it is on the disk when this returns.
@@ -68,7 +90,6 @@ class Journal:
         entry = {"key": key, "student": result.student, "verdict": asdict(result.verdict)}
         entry |= {"unsafe": result.unsafe, "seconds": result.seconds}
         self._append(entry)
-        self._lines[key] = entry
 
     def _append(self, entry: dict[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +98,14 @@ class Journal:
             file.write(b"\n" + json.dumps(entry).encode())
             file.flush()
             os.fsync(file.fileno())
+        self._take(entry)
+
+    def _take(self, entry: dict[str, Any]) -> None:
         self._newest[entry["student"]] = entry["key"]
+        if entry["key"] is not None:
+            self._lines[entry["key"]] = entry
+        else:
+            self._texts[entry["student"]] = {name: entry[name] for name in ("graded", "now", "absent")}
 
 
 class Unread:
@@ -105,67 +133,14 @@ class Unread:
         write_whole(self.path, json.dumps(self.students, indent=1))
 
 
-class Texts:
-    """Which text of each answer that people grade was there when somebody graded it, and which the gradebook holds now.
-
-    nbgrader asks for a second look after every regrade; only a text that changed needs one.
-
-    Args:
-        path: its file, gradebook/journal/WEEK.texts.json; made when the first result is recorded.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-
-    def settle(self, student: str, graded: Collection[str]) -> None:
-        """Before something new is recorded: these cells were graded by hand as the gradebook holds them.
-
-        Raises:
-            OSError: the disk is full, or the file cannot be written.
-        """
-        entry = self._known.get(student)
-        now = {name: entry["now"][name] for name in graded if name in entry["now"]} if entry else {}
-        if entry and now.items() - entry["graded"].items():
-            entry["graded"] |= now
-            self._write()
-
-    def record(self, student: str, texts: Mapping[str, str], absent: Collection[str]) -> None:
-        """After something was recorded: the texts of these cells, and which answers were not in the notebook at all.
-
-        Raises:
-            OSError: the disk is full, or the file cannot be written.
-        """
-        graded = self._known.get(student, {}).get("graded", {})
-        now = {
-            name: hashlib.sha256(text.strip().encode("utf-8", "replace")).hexdigest() for name, text in texts.items()
-        }
-        entry = {"now": now, "graded": graded, "absent": sorted(absent)}
-        if self._known.get(student) != entry:
-            self._known[student] = entry
-            self._write()
-
-    def changed(self, student: str) -> list[str]:
-        """The cells whose text is another one than when it was graded by hand; whoever graded since knows better (nbgrader)."""
-        entry = self._known.get(student, {"now": {}, "graded": {}})
-        return [name for name, digest in entry["graded"].items() if entry["now"].get(name) != digest]
-
-    def absent(self, student: str) -> list[str]:
-        """The answers that were not in the notebook and were put back empty."""
-        return list(self._known.get(student, {}).get("absent", []))
-
-    def _write(self) -> None:
-        write_whole(self.path, json.dumps(self._known, indent=1))
-
-
-def open_by_hand(texts: Texts, student: str, marks: Iterable[Any]) -> dict[str, str]:
+def open_by_hand(journal: Journal, student: str, marks: Iterable[Any]) -> dict[str, str]:
     """The cells that somebody has to look at though they have points, and why.
 
     Args:
-        texts: of the week.
+        journal: of the week.
         marks: nbgrader's grades of the student's notebook.
     """
-    changed, absent = texts.changed(student), texts.absent(student)
+    changed, absent = journal.changed(student), journal.absent(student)
     found = {}
     for mark in marks:
         if mark.manual_score is None and mark.name in absent:

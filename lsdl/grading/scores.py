@@ -27,7 +27,7 @@ from typing import Any
 from lsdl.author.course import Course, CoursePaths, Week, WeekPaths, load_course
 from lsdl.grading import GradingError
 from lsdl.grading.grade import end_of_day
-from lsdl.grading.journal import Texts, Unread, open_by_hand
+from lsdl.grading.journal import Journal, Unread, open_by_hand
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.times import EXAMPLE, utc
 
@@ -121,7 +121,7 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
         for name, assignment in sorted(assignments.items()):
             cells = {cell.name for notebook in assignment.notebooks for cell in notebook.grade_cells}
             paths = WeekPaths(root, name)
-            unread, texts = Unread(paths.unread).students, Texts(paths.texts)
+            unread, journal = Unread(paths.unread).students, Journal(paths.journal)
             entry = course.weeks.get(name) or Week(title=name, points=assignment.max_score or 1)
             _check_required(name, entry, cells)
             submissions = {item.student_id: item for item in book.assignment_submissions(name)}
@@ -133,7 +133,7 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
                     time = known_times.get((student.student, name), submission.timestamp)
                     apply_rules(mark, _by_hand(submission), entry, course, time, submission.extension)
                     marks = [grade for notebook in submission.notebooks for grade in notebook.grades]
-                    again = list(open_by_hand(texts, student.student, marks).values())
+                    again = list(open_by_hand(journal, student.student, marks).values())
                     mark.is_open = mark.is_open or bool(again)
                     mark.why = "; ".join(filter(None, [*again, mark.why]))
                 if student.student in unread:

@@ -118,6 +118,19 @@ def test_two_of_one_name_are_not_one_student(listed: Path, tmp_path: Path) -> No
     assert "the class list has one alovelace, so name them in a file for --names" in found.notes[""][0]
 
 
+@pytest.mark.parametrize(
+    "inside", ["Bob O'Neil_1_assignsubmission_file_/homework.ipynb", "bob/week97-tiny/homework.ipynb", "bob.ipynb"]
+)
+def test_an_archive_named_for_somebody_on_the_list_is_theirs(listed: Path, tmp_path: Path, inside: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "Ada Lovelace.zip", "w") as file:
+        file.writestr(inside, (listed / "homework.ipynb").read_text())
+        file.writestr(f"other/{inside}", "{}")
+    assert list(plan(listed, folder).files) == ["alovelace"]
+    assert list(plan(listed, folder / "Ada Lovelace.zip").files) == ["alovelace"]
+
+
 def test_without_a_class_list_that_is_said(week: Path, tmp_path: Path) -> None:
     found = plan(week, export(week, tmp_path / "week.zip", "Ada Lovelace"))
     text = io.StringIO()
