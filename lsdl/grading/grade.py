@@ -372,7 +372,9 @@ class _GradingRun:
         row = self.rows[result.student]
         try:
             texts = {
-                grade_id(cell): cell["source"] for cell in result.executed["cells"] if grade_id(cell) in self.manual
+                grade_id(cell): source_of(cell)
+                for cell in result.executed.get("cells", [])
+                if grade_id(cell) in self.manual
             }
             absent = {finding.absent for finding in row.findings} & self.manual
             self.journal.begin(result.student, texts, absent, self._settled_by_hand(result.student))
