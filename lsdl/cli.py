@@ -236,7 +236,7 @@ def grade(
 
     folder = find_week(week)
     if dry_run:
-        from lsdl.grading.grade import plan
+        from lsdl.grading.hand_ins import plan
         from lsdl.grading.terminal_report import plan_table
 
         plan_table(plan(folder, submissions, encoding=encoding, names=names), console)

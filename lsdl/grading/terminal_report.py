@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from lsdl.grading.grade import Plan, Report, Row
+from lsdl.grading.grade import Report, Row
+from lsdl.grading.hand_ins import Plan
 
 STYLE = {"ok": "green", "repaired": "yellow", "failed": "red", "timeout": "red", "missing": "dim"}
 

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from lsdl.cli import app
 from lsdl.grading import GradingError, jail
-from lsdl.grading.grade import grade, plan
+from lsdl.grading.grade import grade
+from lsdl.grading.hand_ins import plan
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.roster import Listed, Roster, read_roster
 from lsdl.grading.terminal_report import plan_table
