@@ -359,24 +359,18 @@ class _Search:
         stem = PurePosixPath(file.name).stem
         attempt = ATTEMPT.search(stem)
         number = int((attempt[1] or attempt[2])[:9]) if attempt else 0
-        in_week = self.week in file.parts[:-1]
-        rank = (
-            owner.version,
-            owner.file,
-            self.week in upload.parts[:-1],
-            file.times[:1],
-            in_week,
-            file.times[1:],
-            number,
-            file.parts,
-        )
+        named = "homework" in stem.lower()
+        # Within one upload the folder and the name say what is meant, before the time.
+        uploaded_at = file.times[:1] if owner.form != "folder" else ()
+        attempt_of = (owner.version, owner.file, self.week in upload.parts[:-1], uploaded_at)
+        rank = (*attempt_of, self.week in file.parts[:-1], named, file.times, number, file.parts)
         # As a person finds it: an archive on the disk, then the name in it.
         shown = "/".join(file.parts)
         if file.members and self.source.is_file():
             shown = f"{self.source.name}/{shown}" if file.parts[0] != self.source.name else shown
         elif file.members and file.path.name not in file.parts:
             shown = f"{file.path.name}/{shown}"
-        return _Candidate(owner, file, printable(shown)[:300], "homework" in stem.lower(), rank, uploaded)
+        return _Candidate(owner, file, printable(shown)[:300], named, rank, uploaded)
 
 
 LMS = ("moodle", "canvas", "teams")
@@ -490,7 +484,9 @@ def _chosen(name: str, items: list[_Candidate], is_this_homework: IsThisHomework
     counted = notebooks[-1] if notebooks else None
     older = tuple(item.shown for item in notebooks[:-1])
     if left_out:
-        notes.append(f"Not this week's homework, so left out: {_some([item.shown for item in left_out])}.")
+        notes.append(
+            f"Not this week's homework, or nothing is written in it, so left out: {_some([item.shown for item in left_out])}."
+        )
     if counted is None:
         counted = max(refused or items, key=lambda item: item.rank)
         problem = counted.file.problem or _no_notebook(items)

@@ -9,12 +9,13 @@ from datetime import date
 from pathlib import Path
 
 from lsdl.author.course import CourseError, WeekPaths, find_weeks, load_course
-from lsdl.cells import grade_id
+from lsdl.cells import grade_id, is_locked
+from lsdl.doctor import EMPTY
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, find_hand_ins, read_bytes
 from lsdl.grading.roster import read_roster
-from lsdl.intake import BadNotebook, Notebook, parse
-from lsdl.recognise import likeness
+from lsdl.intake import BadNotebook, Cell, Notebook, parse
+from lsdl.recognise import known_cells, likeness
 
 
 class Homeworks:
@@ -39,12 +40,21 @@ class Homeworks:
         return best if best is not None and shared[best] else None
 
     def is_this_week(self, data: bytes) -> bool:
-        """Whether the bytes of a file are a notebook with this week's homework.
+        """Whether the bytes of a file are a notebook with this week's homework, and something is written in it.
 
         Raises:
             BadNotebook: they are no notebook.
         """
-        return self.week_of(parse(data)) == self.week
+        notebook = parse(data)
+        return self.week_of(notebook) == self.week and self._is_answered(notebook["cells"])
+
+    def _is_answered(self, cells: list[Cell]) -> bool:
+        own = self.cells[self.week]
+        known = known_cells(cells, own)
+        answers = [cells[here] for here, place in known.items() if grade_id(own[place]) and not is_locked(own[place])]
+        return any(
+            cell["source"].strip() and EMPTY.get(cell["cell_type"], "\0") not in cell["source"] for cell in answers
+        )
 
 
 @dataclass

@@ -115,6 +115,21 @@ def test_k2_the_zipped_course_folder(tmp_path: Path) -> None:
     assert texts(tmp_path / "ada" / "ada.zip") == {"ada": "ours"}
 
 
+def test_k5_in_the_zipped_course_an_untouched_copy_elsewhere_is_no_newer_attempt(tmp_path: Path) -> None:
+    for folder in ("", "lsdl-cub/"):
+        members = {
+            f"{folder}{WEEK}/homework.ipynb": notebook("ours, solved"),
+            f"{folder}{WEEK}/seminar.ipynb": OURS,
+            f"{folder}week01-finetune/homework.ipynb": OURS,
+            f"{folder}backup/homework.ipynb": OURS,
+        }
+        put(tmp_path / "in" / "ada.zip", archive(members))
+        assert texts(tmp_path / "in")["ada"] == "ours, solved"
+        for name, content in members.items():
+            put(tmp_path / "in" / "bob" / name, content)
+        assert texts(tmp_path / "in")["bob"] == "ours, solved"
+
+
 def test_k2_a_class_archive_is_a_class(tmp_path: Path) -> None:
     flat = {"ada.ipynb": OURS, "bob.ipynb": OURS, "cid.zip": archive({"x.ipynb": OURS})}
     forms = {

@@ -18,6 +18,7 @@ from lsdl.grading import grade as module
 from lsdl.grading.grade import Report, Row, grade
 from lsdl.grading.html_report import html_page
 from lsdl.grading.nbgrader_course import open_course
+from lsdl.grading.release import release
 from lsdl.grading.scores import HomeworkMark, all_marks, final_marks, marks_csv
 
 UNSAFE = bool(jail.missing())
@@ -180,8 +181,17 @@ def test_k5_the_homework_of_another_week_is_refused_with_its_name(week: Path, tw
 def test_k5_one_homework_of_another_week_is_a_row(week: Path, two_weeks: Path, submit: Callable[..., Path]) -> None:
     folder = submit("ada")
     shutil.copy(two_weeks / "homework.ipynb", folder / "bob.ipynb")
+    # A fresh copy beside the answers is no newer attempt.
+    fresh = release(week, check=False) / "homework.ipynb"
+    with zipfile.ZipFile(folder / "cid.zip", "w") as file:
+        file.writestr(zipfile.ZipInfo("homework.ipynb", (2026, 1, 1, 0, 0, 0)), (week / "homework.ipynb").read_bytes())
+        file.writestr(zipfile.ZipInfo("homework-1.ipynb", (2026, 1, 2, 0, 0, 0)), fresh.read_bytes())
     table = rows(grade(week, folder, unsafe=UNSAFE))
     assert (table["ada"].status, table["bob"].status) == ("ok", "failed")
+    assert (
+        table["cid"].points == 4
+        and "nothing is written in it, so left out: cid.zip/homework-1.ipynb" in table["cid"].note
+    )
     assert table["bob"].note == "This is the homework of week96-other, not of week97-tiny: ask for the right one."
 
 
