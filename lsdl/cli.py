@@ -205,6 +205,22 @@ def grade(
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Run where the sandbox cannot be whole; every row then says so.")
     ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with name (in the export) and student (on the class list), where they do not match by themselves.",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
+    ] = False,
     key: Key = None,
     json: Json = None,
     html: Annotated[
@@ -220,6 +236,12 @@ def grade(
     from lsdl.grading.terminal_report import live_progress, score_table
 
     folder = find_week(week)
+    if dry_run:
+        from lsdl.grading.hand_ins import plan
+        from lsdl.grading.terminal_report import plan_table
+
+        plan_table(plan(folder, submissions, encoding=encoding, names=names), console)
+        return
     console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
     with live_progress(console, folder.name) as progress:
         report = grade_week(
@@ -231,13 +253,15 @@ def grade(
             students=student or (),
             regrade=regrade,
             unsafe=unsafe,
+            encoding=encoding,
+            names=names,
             progress=progress,
         )
     score_table(report, console)
     page = html or WeekPaths.at(folder).report
-    write_whole(page, html_page(report))
+    write_whole(page, html_page(report.of_the_week()))
     if json:
-        report.write_json(json)
+        report.of_the_week().write_json(json)
     console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -159,8 +159,8 @@ def _lost_pictures(cell: Cell) -> list[str]:
 
 
 def _dropped(number: int, cell: Cell) -> str:
-    kinds = ", ".join(kind.removeprefix("image/")[:40] for kind in _lost_pictures(cell))
-    return _encodable(f"a picture in cell {number} was dropped, it is none that a page can show ({kinds})")
+    kinds = ", ".join(re.sub(r"[^\w/+.-]", "?", kind.removeprefix("image/")[:40]) for kind in _lost_pictures(cell)[:3])
+    return f"a picture in cell {number} was dropped, it is none that a page can show ({kinds})"
 
 
 def _texts(table: dict[Any, Any]) -> dict[str, str]:
@@ -212,8 +212,10 @@ class _Mending:
         self.skeleton = {name: cell for cell in self.release if (name := grade_id(cell))}
         self.names = {name: answer_names(cell) for name, cell in self.skeleton.items()}
         self.findings: list[Finding] = []
+        self.passed_over: set[str] = set()
 
     def result(self) -> tuple[Notebook, list[Finding]]:
+        self._pass_over_empty_answers()
         self._recognise()
         for name in self.skeleton:
             self._keep_one(name)
@@ -233,6 +235,19 @@ class _Mending:
     def _cell(self, name: str) -> Cell | None:
         return next((cell for cell in self.cells if grade_id(cell) == name), None)
 
+    def _pass_over_empty_answers(self) -> None:
+        """An answer that was left as it is released, while another cell defines the same, would undo that one."""
+        own = [cell for cell in self.cells if cell["cell_type"] == "code" and grade_id(cell) not in self.skeleton]
+        defined = [defined_names(cell["source"]) for cell in own]
+        for cell in self.cells:
+            name = grade_id(cell)
+            if name not in self.skeleton or not self.names[name] or role(self.skeleton[name], "grade"):
+                continue
+            untouched = alike(cell["source"]) == alike(self.skeleton[name]["source"])
+            if untouched and any(self.names[name] <= names for names in defined):
+                cell["metadata"], cell["source"], cell["id"] = {}, "", None
+                self.passed_over.add(name)
+
     def _recognise(self) -> None:
         """Give cells that lost nbgrader's metadata their name back, also to a new cell with the old one's answer."""
         known = known_cells(self.cells, self.release)
@@ -247,7 +262,8 @@ class _Mending:
             elif grade_id(cell) != name:
                 cell["metadata"]["nbgrader"] = copy.deepcopy(official["metadata"]["nbgrader"])
                 if kept_metadata and cell["id"] != official["id"] and not is_locked(official):
-                    self._found(f"the cell {name} is gone", FOUND_ELSEWHERE, FRESH_CELL)
+                    what = f"{name} was left empty" if name in self.passed_over else f"the cell {name} is gone"
+                    self._found(what, FOUND_ELSEWHERE, FRESH_CELL)
                 else:
                     stripped.append(name)
         if stripped:

@@ -56,7 +56,10 @@ def defined_names(source: str) -> frozenset[str]:
 def answer_names(official: Cell) -> frozenset[str]:
     """What an answer of the release has to define; of a test, a text, or an answer without a function nothing."""
     is_answer = official["cell_type"] == "code" and grade_id(official) is not None and not is_locked(official)
-    return defined_names(official["source"]) if is_answer else frozenset()
+    outermost = (
+        line for line in official["source"].splitlines() if line[:1].strip()
+    )  # not what a long signature lists
+    return defined_names("\n".join(outermost)) if is_answer else frozenset()
 
 
 def known_cells(cells: Sequence[Cell], release: Sequence[Cell], *, by_place: bool = True) -> dict[int, int]:

@@ -86,7 +86,10 @@ def edit_test(notebook: Notebook) -> None:
         (strip_all, "a and 4 more cells had lost their metadata"),
         (retype, "a was turned into a markdown cell"),
         (rename, "a_1 had lost its metadata"),
-        (cheapen, "what nbgrader knows of a_1 (points or role) differs from the release, it was edited or is of an older version"),
+        (
+            cheapen,
+            "what nbgrader knows of a_1 (points or role) differs from the release, it was edited or is of an older version",
+        ),
         (edit_test, "the test a_1 differs from the release, it was edited or is of an older version"),
     ],
 )

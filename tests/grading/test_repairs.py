@@ -22,6 +22,7 @@ from lsdl.cells import grade_id, is_test
 from lsdl.doctor import examine, skeleton
 from lsdl.grading.release import release as make_release
 from lsdl.intake import Finding, Notebook, mend, parse
+from lsdl.recognise import answer_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WEEK = REPOSITORY / "tests" / "fixtures" / "course" / "week99-demo"
@@ -255,6 +256,26 @@ def test_k1_an_untouched_copy_behind_the_answer_is_no_answer(released: Notebook)
     assert (earned, said(findings)) == (
         7,
         "dropout is there 3 times: one was kept as that cell, the code of answers stays.",
+    )
+
+
+def test_k1_what_a_signature_lists_is_not_what_an_answer_defines() -> None:
+    source = "def flash(\n    q: Tensor,\n    tile: int = 64,\n) -> Tensor:\n    raise NotImplementedError()"
+    role = {"grade_id": "flash", "solution": True, "grade": False, "locked": False}
+    assert answer_names({"cell_type": "code", "source": source, "metadata": {"nbgrader": role}}) == {"flash"}
+
+
+@pytest.mark.parametrize("where", [-1, 0, 1, 3])
+def test_k1_an_empty_given_cell_does_not_undo_the_students_own(where: int, released: Notebook) -> None:
+    """Above it, below it, or below the tests; stock nbgrader gives the points in one of these cases."""
+    notebook = solved()
+    here = place(notebook, "standardise")
+    own = code(notebook["cells"][here]["source"])
+    notebook["cells"][here] = copy.deepcopy(released["cells"][place(released, "standardise")])
+    notebook["cells"].insert(here + where, own)
+    earned, findings, _ = graded(notebook, released)
+    assert earned == 7 and "standardise was left empty: its answer was found in another cell and counts." in said(
+        findings
     )
 
 
