@@ -124,7 +124,12 @@ def simclr_rows(s: Any, seeds: Sequence[int], settings: Sequence[Row]) -> Iterat
     """Short SimCLRs; a setting changes one thing. The warm-up takes the same number of pictures in every run."""
     for seed in seeds:
         for changes in settings:
-            c = {"colour": True, "one_style": True, "temperature": 0.2, "batch_size": s.SETTINGS["batch_size"]} | changes
+            c = {
+                "colour": True,
+                "one_style": True,
+                "temperature": 0.2,
+                "batch_size": s.SETTINGS["batch_size"],
+            } | changes
             key = ("SimCLR", seed, *c.values())
             if key not in _RUNS:
                 learner = seeded(seed, partial(s.SimCLR, c["temperature"]))

@@ -42,7 +42,9 @@ PARTS = ("methods", "costs", "colour", "style", "temperature", "batch", "moco", 
 PARTS += ("collapse", "critics", "swav")
 # SETTINGS with which a test runs the seminar with RETRAIN = True: a step or two, two seeds
 CHEAP = dict(seeds=2, label_seeds=1, live_pictures=256, batch_size=64, epochs=0.02, sweep_epochs=0.02)
-CHEAP |= dict(collapse_epochs=0.02, temperatures=[0.2, 1.0], batch_sizes=[64, 512], queues=[0, 256], momenta=[0.9, 0.999])
+CHEAP |= dict(
+    collapse_epochs=0.02, temperatures=[0.2, 1.0], batch_sizes=[64, 512], queues=[0, 256], momenta=[0.9, 0.999]
+)
 CHEAP |= dict(live_queue=256, sweep_queue=256, clusters=20, prototypes=30, swav_queue=256)
 
 
@@ -133,7 +135,10 @@ def methods(names: dict[str, Any], wanted: Sequence[str] | None) -> list[Row]:
     rows = list(names["tables"].measure("methods"))
     path = RUNS / "transductive" / "simclr.safetensors"
     if path.is_file():
-        rows += [row | {"method": "SimCLR, transductive"} for row in measure.scored(s, "SimCLR", 0, helpers.load_backbone(path))]
+        rows += [
+            row | {"method": "SimCLR, transductive"}
+            for row in measure.scored(s, "SimCLR", 0, helpers.load_backbone(path))
+        ]
     if not wanted:
         return rows
     before = json.loads((ASSETS / "tables.json").read_text(encoding="utf-8"))["methods"]
