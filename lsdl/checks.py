@@ -55,6 +55,9 @@ class Case:
         low, high, false_alarm: of a bound; false_alarm is the probability that a correct answer misses it, at most 1e-6.
         target: of a bound: draws a tensor; what is bounded is then the mean squared difference of the answer (a tensor of
             that shape) from it. Its generator starts like the one of `inputs`.
+        statistic: of a bound: what is computed from the answer and bounded. ("chi_square", n, bins): the answer holds integers
+            from 0 to n - 1, of which it is Pearson's statistic against the uniform distribution in so many equal bins.
+            ("agreement",): the answer is a pair of tensors of one shape, of which it is the share of equal entries.
         labels: of predictions: draws the true classes; its generator starts like the one of `inputs`.
         at_least: of predictions: the accuracy needed, in [0, 1].
         draw_of: name of the check whose generator this one's `inputs`, `labels` and `target` get, so that the same functions
@@ -75,6 +78,7 @@ class Case:
     high: float | None = None
     false_alarm: float | None = None
     target: Callable[[Generator], Any] | None = None
+    statistic: tuple = ()
     labels: Callable[[Generator], Any] | None = None
     at_least: float | None = None
     draw_of: str | None = None
@@ -87,6 +91,8 @@ class Case:
                 raise ValueError("A bound needs low < high.")
             if self.false_alarm is None or not 0 <= self.false_alarm <= MAX_FALSE_ALARM:
                 raise ValueError(f"A bound needs its false_alarm, at most {MAX_FALSE_ALARM:g}: widen it or draw more.")
+            if self.statistic and self.statistic[0] not in STATISTICS:
+                raise ValueError(f"The statistic is one of {', '.join(STATISTICS)}, not {self.statistic[0]!r}.")
         elif self.kind == "predictions":
             if self.labels is None or self.at_least is None or not 0 < self.at_least <= 1:
                 raise ValueError("Predictions need labels and at_least in (0, 1].")
@@ -152,6 +158,7 @@ class Entry:
     low: float | None = None
     high: float | None = None
     target: Packed | None = None
+    statistic: tuple = ()
     labels: Packed | None = None
     at_least: float | None = None
     reason: str = ""
@@ -204,6 +211,15 @@ class Entry:
 def _explain_bound(entry: Entry, actual: Packed) -> str | None:
     if entry.target is not None:
         return _explain_distance(entry, entry.target, actual)
+    if entry.statistic:
+        name, *settings = entry.statistic
+        found = STATISTICS[name](actual, *settings)
+        if isinstance(found, str):
+            return found
+        if not entry.low <= found <= entry.high:
+            named = f"{NAMES[name]} is {found:.5g}"
+            return f"{named}, a value from {entry.low:g} to {entry.high:g} was expected.{_why(entry)}"
+        return None
     node = actual.structure
     value = as_tensor(actual, node) if is_number(node) else None
     if value is None or value.numel() != 1 or value.is_complex():
@@ -228,6 +244,45 @@ def _explain_distance(entry: Entry, target: Packed, actual: Packed) -> str | Non
             + _why(entry)
         )
     return None
+
+
+def _chi_square(actual: Packed, n: int, bins: int) -> float | str:
+    """Pearson's statistic of the answer's integers against the uniform distribution over 0 ... n - 1; a text if there is none."""
+    draws = _tensors(actual)
+    if (
+        draws is None
+        or len(draws) != 1
+        or draws[0].is_floating_point()
+        or draws[0].is_complex()
+        or not draws[0].numel()
+    ):
+        return expected_got("a tensor of integers", actual, actual.structure)
+    values = draws[0].flatten().to(torch.int64)
+    outside = values[(values < 0) | (values >= n)]
+    if outside.numel():
+        return f"{outside[0].item()} was drawn; only the integers from 0 to {n - 1} are possible."
+    edges = (torch.arange(bins + 1) * n + bins - 1) // bins  # first integer of every bin
+    expected = edges.diff() / n * values.numel()
+    return ((torch.bincount(values * bins // n, minlength=bins) - expected) ** 2 / expected).sum().item()
+
+
+def _agreement(actual: Packed) -> float | str:
+    """The share of equal entries of the two tensors that the answer holds; a text if there are not two."""
+    pair = _tensors(actual)
+    if pair is None or len(pair) != 2 or pair[0].shape != pair[1].shape or not pair[0].numel():
+        return expected_got("a pair of tensors of one shape", actual, actual.structure)
+    return (pair[0] == pair[1]).double().mean().item()
+
+
+def _tensors(actual: Packed) -> list[Tensor] | None:
+    """The answer, a tensor or a list of some."""
+    node = actual.structure
+    items = node[1] if node[0] in ("list", "tuple") else [node]
+    return [actual.tensors[item[1]] for item in items] if all(i[0] in ("tensor", "numpy") for i in items) else None
+
+
+STATISTICS: dict[str, Callable[..., float | str]] = {"chi_square": _chi_square, "agreement": _agreement}
+NAMES = {"chi_square": "chi-square against the uniform distribution", "agreement": "the share of equal entries"}
 
 
 def _why(entry: Entry) -> str:
@@ -303,6 +358,7 @@ class ReferenceStore:
             for key in ("inputs", "labels", "target"):
                 if key in stored:
                     stored[key] = _load(file, stored[key])
+            stored["statistic"] = tuple(stored.get("statistic", ()))
             stored["accepted"] = tuple(_load(file, item) for item in stored["accepted"])
             stored["mistakes"] = tuple((hint, _load(file, item)) for hint, item in stored["mistakes"])
         return Entry(**stored)
@@ -345,6 +401,8 @@ class ReferenceStore:
                 key: getattr(entry, key)
                 for key in ("kind", "rtol", "atol", "dtype", "low", "high", "at_least", "reason")
             }
+            if entry.statistic:
+                fields["statistic"] = entry.statistic
             header[name] = fields | {
                 "inputs": store(entry.inputs),
                 "accepted": [store(packed) for packed in entry.accepted],

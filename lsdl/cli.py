@@ -7,6 +7,7 @@ no points is no error.
 
 from __future__ import annotations
 
+import errno
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -313,12 +314,13 @@ def doctor(
 ) -> None:
     """Say what is wrong with this machine or with a notebook, and what mends it; exit code 1 if anything is."""
     from lsdl.grading.examine import examine_machine, examine_notebook
+    from lsdl.printable import printable
 
     found = examine_notebook(notebook) if notebook else examine_machine()
     marks = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
     for diagnosis in found:
         console.print(marks[diagnosis.level], end=" ")
-        console.print(diagnosis.line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(diagnosis.line), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1 if any(diagnosis.level == "problem" for diagnosis in found) else 0)
 
 
@@ -336,13 +338,34 @@ def demo(
 
 def main() -> None:
     """Entry point of the `lsdl` script: a mistake a user can make is a sentence on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show ends no run
     try:
         app()
     except Exception as error:
-        if not isinstance(error, _expected_errors()):
+        if not isinstance(error, (*_expected_errors(), OSError, UnicodeError)):
             raise
-        print(error, file=sys.stderr)
+        print(_sentence(error), file=sys.stderr)
         sys.exit(2)
+
+
+def _sentence(error: Exception) -> str:
+    """What to say of an error, in one sentence."""
+    from lsdl.printable import printable
+
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        places = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        mend = {
+            errno.EROFS: "it lies on a read-only disk: work on a copy of the course",
+            errno.EACCES: "you have no permission: change it, or work on a copy of the course",
+            errno.EPERM: "you have no permission: change it, or work on a copy of the course",
+            errno.ENOSPC: "the disk is full: make room and run the same command again",
+        }.get(error.errno, error.strerror[:1].lower() + error.strerror[1:])
+        return printable(f"{places or 'A file'} cannot be used: {mend}.")
+    if isinstance(error, UnicodeError):
+        return printable(f"A text or a file name is not UTF-8: {error}.")
+    return printable(str(error))
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
@@ -353,5 +376,4 @@ def _expected_errors() -> tuple[type[Exception], ...]:
         ("lsdl.grading.jail", "JailError"),
         ("lsdl.author.homework", "HomeworkError"),
     )
-    known = [getattr(sys.modules[module], name) for module, name in names if module in sys.modules]
-    return (*known, FileNotFoundError)
+    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)

@@ -15,7 +15,8 @@ def write_whole(path: Path, data: bytes | str) -> None:
 
     Args:
         path: the file; its folder is made if need be.
-        data: bytes, or a text, which becomes UTF-8 with its line ends as they are.
+        data: bytes, or a text, which becomes UTF-8 with its line ends as they are; a half of a character, as in a file name
+            of another encoding, is written as an escape.
 
     Raises:
         OSError: the disk is full, or the file cannot be written; an older one is as it was.
@@ -23,7 +24,7 @@ def write_whole(path: Path, data: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        scratch.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+        scratch.write_bytes(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

@@ -120,7 +120,7 @@ class Tables:
             raise NoTable(f"{self.file.name} has no part {name!r}; there is {known}. RETRAIN = True measures it.")
         return tables[name]
 
-    def rows(self, name: str, **where: Any) -> list[Row]:
+    def rows(self, name: str, /, **where: Any) -> list[Row]:
         """The rows of a part in which every column of `where` has that value.
 
         Raises:
@@ -134,7 +134,7 @@ class Tables:
             raise NoTable(f"No row of {name!r} has {given}; there is {there}.")
         return found
 
-    def values(self, name: str, column: str, **where: Any) -> np.ndarray:
+    def values(self, name: str, column: str, /, **where: Any) -> np.ndarray:
         """One number per seed, in the order of the seeds: the column's mean over the seed's rows that match `where`.
 
         Returns:
@@ -148,7 +148,7 @@ class Tables:
             raise NoTable(f"{name!r} has no column {column!r}; there is {_listed(found[0])}.")
         return per_seed(found, column)
 
-    def best(self, name: str, column: str, of: str, *, lowest: bool = False, **where: Any) -> Any:
+    def best(self, name: str, column: str, of: str, /, *, lowest: bool = False, **where: Any) -> Any:
         """The setting in the column `of` whose mean of `column` over seeds is highest (`lowest`: lowest); the first of equals."""
         return best_setting(self.rows(name, **where), column, of, lowest=lowest)
 
@@ -156,6 +156,7 @@ class Tables:
         self,
         name: str,
         columns: Sequence[str],
+        /,
         *,
         by: str,
         chosen: Mapping[Any, Mapping[str, Any]] | None = None,
@@ -164,6 +165,8 @@ class Tables:
         **where: Any,
     ) -> None:
         """Print a table: a line for each value of the column `by`, and of every column mean ± standard error over seeds.
+
+        A line whose rows lack a column has an empty place there.
 
         Args:
             columns: what is shown.
@@ -183,8 +186,9 @@ class Tables:
         for line in lines:
             cells.append([])
             for column in columns:
-                values = self.values(name, column, **{by: line}, **(chosen or {}).get(line, {}), **where)
-                cells[-1].append(mean_and_error(values, digits))
+                condition = {by: line} | dict(chosen or {}).get(line, {}) | where
+                there = any(column in row for row in self.rows(name, **condition))
+                cells[-1].append(mean_and_error(self.values(name, column, **condition), digits) if there else "")
                 if live:
                     here = live.get(line, {}).get(column)
                     cells[-1].append("" if here is None else f"{here:.{digits}f}")

@@ -1,4 +1,4 @@
-"""What the notebooks of all weeks ask of a PyTorch module: where it runs, and what it holds."""
+"""What the notebooks of all weeks ask of PyTorch: where a module runs, in which number format it trains, and what it holds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ def pick_device(device: str = "auto") -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def training_dtype(device: torch.device | str) -> torch.dtype:
+    """The number format that a training may use: bfloat16 on a GPU or a processor that has it, else float32.
+
+    Any other processor emulates bfloat16, eight times slower than float32.
+    """
+    kind = torch.device(device).type
+    here = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if kind == "cuda" or (kind == "cpu" and here) else torch.float32
+
+
+def training_autocast(device: torch.device | str) -> torch.autocast:
+    """Forward passes inside of it compute in `training_dtype(device)`."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=training_dtype(device) == torch.bfloat16)
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:

@@ -31,6 +31,8 @@ def entries() -> dict[str, Entry]:
         "either/form": Entry(accepted=(pack(X), pack(X.T))),
         "twice/same": Entry(accepted=(pack(X),), mistakes=(("First.", pack(-X)), ("Second.", pack(-X)))),
         "mask/rate": Entry(kind="bound", low=0.4, high=0.6),
+        "draws/uniform": Entry(kind="bound", low=0.1, high=20.0, statistic=("chi_square", 6, 3), reason="fair dice"),
+        "draws/fresh": Entry(kind="bound", low=0.0, high=0.3, statistic=("agreement",)),
         "scores/change": Entry(kind="bound", low=0.5, high=2.0, target=pack(X), reason="one step changes the scores a little"),
         "top/classes": Entry(kind="predictions", labels=pack(LABELS), at_least=0.75),
         "z/complex": Entry(accepted=(pack(torch.tensor([1 + 2j])),)),
@@ -93,6 +95,29 @@ def test_a_known_mistake_is_answered_by_its_hint_first(week: Path) -> None:
 )
 def test_bounds(week: Path, actual: object, words: str) -> None:
     assert words in failure("mask/rate", actual)
+
+
+def test_a_bound_on_draws_is_computed_from_the_draws(week: Path) -> None:
+    check("draws/uniform", torch.tensor([0, 1, 2, 3, 4, 5, 5, 2]))
+    said = failure("draws/uniform", torch.tensor([0, 1] * 20))
+    assert (
+        "chi-square against the uniform distribution is 80, a value from 0.1 to 20 was expected. Why: fair dice."
+        in said
+    )
+    assert "chi-square against the uniform distribution is 0," in failure("draws/uniform", torch.arange(6))
+    assert "6 was drawn; only the integers from 0 to 5" in failure("draws/uniform", torch.tensor([[1, 6]]))
+    assert "-1 was drawn" in failure("draws/uniform", np.array([-1, 2]))
+    for wrong in (None, 1.5, torch.rand(5), torch.tensor([], dtype=torch.int64), [X, X]):
+        assert "expected a tensor of integers, got" in failure("draws/uniform", wrong)
+    check("draws/fresh", (torch.tensor([1, 2, 3, 4]), torch.tensor([1, 0, 0, 0])))
+    assert "the share of equal entries is 1, a value from 0 to 0.3" in failure("draws/fresh", [X, X])
+    for wrong in (None, X, [X], [X, X.T], 0.1):
+        assert "expected a pair of tensors of one shape, got" in failure("draws/fresh", wrong)
+
+
+def test_a_statistic_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match="one of chi_square, agreement, not 'mean'"):
+        Case(kind="bound", low=0, high=1, false_alarm=0.0, statistic=("mean",), reason="x")
 
 
 def test_a_bound_on_the_distance_from_a_target(week: Path) -> None:

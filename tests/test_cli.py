@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from lsdl import cli
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMANDS = ("run", "lint", "refs", "publish", "release", "grade", "feedback", "scores", "final", "doctor", "demo")
 
 
-def lsdl(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+def lsdl(*arguments: str, cwd: Path = REPOSITORY, **settings: str) -> subprocess.CompletedProcess[str]:
     code = "import sys; sys.argv[0] = 'lsdl'; from lsdl.cli import main; main()"
     env = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"}
+    env |= settings
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, encoding="utf-8", timeout=120)
 
@@ -94,3 +98,47 @@ def test_refs_are_recorded_compared_and_their_key_remembered(tmp_path: Path) -> 
     helpers.write_text(helpers.read_text().replace("dropout/scale", "dropout/scales"))
     done = lsdl("refs", cwd=root)
     assert done.returncode == 2 and done.stderr.startswith("week99-demo: add cases for dropout/scale")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.EROFS, "Read-only file system", "gradebook"),
+            "gradebook cannot be used: it lies on a read-only",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), "runs cannot be used: you have no permission"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "x cannot be used: the disk is full"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "x cannot be used: file name too long."),
+        (UnicodeEncodeError("utf-8", "a\udce9", 1, 2, "surrogates not allowed"), "is not UTF-8"),
+        (FileNotFoundError("x\x1b[2J does not exist."), "x\\x1b[2J does not exist."),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and said in told and "Traceback" not in told and told.count("\n") == 1
+
+
+def test_a_terminal_that_cannot_show_a_name(tmp_path: Path) -> None:
+    name = tmp_path / "g\N{LATIN SMALL LETTER O WITH STROKE}y.ipynb"
+    done = lsdl("doctor", str(name), PYTHONIOENCODING="ascii")
+    assert done.returncode == 2 and "g\\xf8y.ipynb does not exist" in done.stderr
+
+
+def test_brackets_in_a_path_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "Course [2026]"
+    shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)
+    shutil.copy(REPOSITORY / "gradebook" / "nbgrader_config.py", root / "gradebook")
+    shutil.copy(REPOSITORY / "pyproject.toml", root)
+    done = lsdl("release", "99", cwd=root)
+    assert done.returncode == 2 and "rename the folder" in done.stderr and done.stderr.count("\n") == 1
+    done = lsdl("doctor", cwd=root)
+    assert done.returncode == 1 and "nbgrader finds no notebook below" in done.stdout

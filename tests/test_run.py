@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import sys
 import time
 from io import StringIO
 from pathlib import Path
@@ -230,6 +231,33 @@ def test_fingerprint_depends_on_what_a_run_reads_not_on_outputs(tmp_path: Path) 
     nbformat.write(node, path)
     seen.add(run_digest(path, "smoke"))
     assert len(seen) == 6
+
+
+@pytest.mark.slow
+def test_the_environment_decides_neither_the_kernel_nor_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["/bin/false"], "display_name": "Another Python", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    draw = code("import sys\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2])\nprint(sys.executable)")
+    week = small_week.write_week(tmp_path, small_week.seminar(draw, code(small_week.CLAIM)))
+    (result,), _ = run(week, kinds=("seminar",), update=True)
+    assert result.status == "ok", result.message
+    cell = committed_seminar(week).cells[4]
+    assert notebooks.pictures(cell) == 1
+    assert any(output.get("text") == f"{sys.executable}\n" for output in cell.outputs)
+
+
+def test_a_lost_picture_forbids_storing(tmp_path: Path) -> None:
+    node = small_week.seminar(code("draw()"))
+    node.cells[4].outputs = [new_output("display_data", data={"image/png": "aGk="})]
+    path = tmp_path / "seminar.ipynb"
+    (problem,) = store_outputs(path, node, executed_copy(node))
+    assert "'draw()' has a picture and this run made none" in problem and "clear its outputs" in problem
+    assert not path.exists()
 
 
 def test_a_folder_without_notebooks_is_refused(tmp_path: Path) -> None:

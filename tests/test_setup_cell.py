@@ -154,3 +154,49 @@ def test_a_wrong_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RuntimeError, match=r"helpers\.py of week01-x is not in"):
         setup_week.setup("week01-x")
+
+
+def test_another_week_s_folder_is_named_and_a_renamed_one_is_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    week = small_week.write_week(tmp_path)
+    (week / "week.toml").touch()
+    monkeypatch.chdir(week.rename(tmp_path / "my homework"))
+    setup_week.setup(small_week.NAME)
+    monkeypatch.chdir(Path.cwd().rename(tmp_path / "week01-other"))
+    with pytest.raises(RuntimeError, match=r"helpers\.py of week98-small is not in .*week01-other"):
+        setup_week.setup(small_week.NAME)
+    monkeypatch.chdir(tmp_path)
+    Path("helpers.py").touch()  # of some other project
+    with pytest.raises(RuntimeError, match="open the notebook from its own week's folder"):
+        setup_week.setup(small_week.NAME)
+
+
+def test_a_clone_that_lacks_the_week_is_kept_and_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    old = tmp_path / "lsdl-cub"
+    (old / ".git").mkdir(parents=True)
+    (old / "answers.ipynb").write_text("mine")
+
+    def fetch(command: list[str], **_: object) -> None:
+        small_week.write_week(Path(command[-1]))
+
+    monkeypatch.setattr(subprocess, "run", fetch)
+    exec(setup_cell(small_week.NAME), {})
+    assert Path.cwd() == old / small_week.NAME
+    (kept,) = tmp_path.glob("lsdl-cub-*/answers.ipynb")
+    assert kept.read_text() == "mine"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.CalledProcessError(128, "git")])
+def test_without_git_or_network_a_sentence(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def fetch(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", fetch)
+    with pytest.raises(RuntimeError, match="git could not fetch the course from .*: it needs git and a network"):
+        exec(setup_cell(small_week.NAME), {})

@@ -51,6 +51,14 @@ def test_the_best_setting_is_that_of_the_best_mean(read: Tables) -> None:
     assert read.best("methods", "val", "lr", lowest=True, method="FT") == 2.0
 
 
+def test_a_column_may_be_called_name_or_column(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:
+    read.file.write_text(json.dumps({"kinds": [{"name": "a", "column": 1, "loss": 2.0}]}))
+    assert read.values("kinds", "loss", name="a", column=1).tolist() == [2.0]
+    assert read.best("kinds", "loss", "name", column=1) == "a"
+    read.show("kinds", ["loss"], by="name", column=1)
+    assert capsys.readouterr().out.split() == ["loss", "a", "2.0"]
+
+
 def test_show_prints_mean_and_error_with_the_live_run_beside(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:
     read.show(
         "methods", ["OOD"], by="method", chosen={"LP": {"lr": 2.0}, "FT": {"lr": 1.0}}, live={"FT": {"OOD": 11.25}}
@@ -61,6 +69,15 @@ def test_show_prints_mean_and_error_with_the_live_run_beside(read: Tables, capsy
         ["LP", "20.5", "±", "0.5"],
         ["FT", "10.5", "±", "0.5", "11.2"],
     ]
+
+
+def test_a_line_without_a_column_has_an_empty_place(tmp_path: Path, measure: ModuleType, capsys) -> None:
+    rows = [{"method": "LP", "seed": 0, "OOD": 20.0}, {"method": "scratch", "seed": 0, "ID": 30.0}]
+    (tmp_path / "tables.json").write_text(json.dumps({"methods": rows}))
+    Tables(tmp_path / "tables.json", measure, seminar={}, seeds=1).show("methods", ["ID", "OOD"], by="method")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["ID", "OOD"], ["LP", "20.0"], ["scratch", "30.0"]]
+    assert lines[1].endswith("20.0") and lines[2].index("30.0") < lines[1].index("20.0")
 
 
 @pytest.mark.parametrize(

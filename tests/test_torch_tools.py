@@ -1,11 +1,12 @@
-"""Copies of what a module holds: a later step does not change them."""
+"""Copies of what a module holds, which a later step does not change; where it runs and in which number format it trains."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from lsdl.torch_tools import gradients, pick_device, snapshot
+from lsdl.torch_tools import gradients, pick_device, snapshot, training_autocast, training_dtype
 
 
 def test_snapshot_and_gradients_are_copies() -> None:
@@ -23,3 +24,17 @@ def test_snapshot_and_gradients_are_copies() -> None:
 def test_auto_is_the_gpu_if_there_is_one() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(("present", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_processor_trains_in_bfloat16_only_if_it_has_it(
+    monkeypatch: pytest.MonkeyPatch, present: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: present)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert training_dtype("cpu") == training_dtype(torch.device("cpu")) == dtype
+    assert training_dtype("cuda:0") == torch.bfloat16 and training_dtype("mps") == torch.float32
+    with training_autocast("cpu"):
+        assert nn.Linear(2, 1)(torch.ones(1, 2)).dtype == dtype
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert training_dtype("cpu") == torch.float32

@@ -5,6 +5,7 @@ alternative passes, stubs earn nothing, and no seminar gives a task away. A new 
 from __future__ import annotations
 
 import ast
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lsdl.author.course import find_weeks
+from lsdl.author.course import WeekPaths, find_weeks
 from lsdl.author.homework import GradedCell, Homework, Namespace, defined_names
 from lsdl.author.reach import reachable
 from lsdl.author.references import check_references, recorded
@@ -39,6 +40,30 @@ def homework(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             patch.delenv(name, raising=False)
         patch.setenv("LSDL_HIDDEN_REFERENCES", str(hidden))
         yield homework
+
+
+def test_no_answer_is_truth_values_alone(homework: Homework) -> None:
+    """A True says neither what was computed nor which mistake it was."""
+    entries = {
+        name: ReferenceStore(Path(os.environ["LSDL_HIDDEN_REFERENCES"])).entry(name) for name in homework.hidden_names
+    }
+    visible = ReferenceStore(WeekPaths.at(homework.week).visible_references)
+    entries |= {name: visible.entry(name) for name in visible.names}
+    values = {name: list(leaves(entry.accepted[0].structure)) for name, entry in entries.items() if entry.accepted}
+    assert [name for name, found in values.items() if all(isinstance(value, bool) for value in found)] == []
+
+
+def leaves(node: list) -> Iterator[object]:
+    """The numbers, texts and tensors (as their number) of a packed value."""
+    kind, content = node
+    if kind in ("list", "tuple"):
+        for item in content:
+            yield from leaves(item)
+    elif kind == "dict":
+        for _, item in content:
+            yield from leaves(item)
+    else:
+        yield content if kind == "plain" else f"{kind} {content}"
 
 
 @pytest.fixture(scope="module")

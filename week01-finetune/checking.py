@@ -1,9 +1,10 @@
-"""What the homework's checks run on: a CLIP so small that they take milliseconds, and a test statistic."""
+"""What the homework's checks run on: a CLIP so small that they take milliseconds, and statistics of random texts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from helpers import Clip, ImageTower
@@ -51,9 +52,42 @@ def tiny_clip(state: Mapping[str, Tensor]) -> Clip:
     return Clip(model, ImageTower(model.visual, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)).eval(), TinyTokenizer())
 
 
-def chi_square(tokens: Tensor, *, below: int, bins: int) -> float:
-    """Pearson's chi-square statistic of integers in [0, below) against the uniform distribution, in `bins` equal bins."""
-    index = (tokens.flatten().clamp(0, below - 1) * bins) // below
-    edges = (torch.arange(bins + 1) * below + bins - 1) // bins  # first integer of every bin
-    expected = (edges[1:] - edges[:-1]) / below * index.numel()
-    return ((torch.bincount(index, minlength=bins) - expected) ** 2 / expected).sum().item()
+def text_draws(
+    random_texts: Callable[..., Tensor], tokenizer: Any, count: int, length: int, seed: int
+) -> dict[str, object]:
+    """What the homework asks of random texts as draws: by check, from two calls with `tokenizer` and one with TinyTokenizer.
+
+    Args:
+        random_texts: of the homework, (count, length, tokenizer, generator) -> (count, context_length) int64.
+        tokenizer: its ids below `sot_token_id` are the ones that are drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    texts = random_texts(count, length, tokenizer, generator)[:, 1 : length + 1]
+    again = random_texts(count, length, tokenizer, generator)[:, 1 : length + 1]
+    tiny_texts = random_texts(2000, 8, TinyTokenizer(), generator)[:, 1:9]  # ids 0 to 21, start 22, end 23
+    quarter = (4 * texts.flatten() // tokenizer.sot_token_id).clamp(0, 3)  # which quarter of the ids
+    repeated = int((texts == again).all(1).sum())
+    return {
+        "differ": {"different texts of a call": len(texts.unique(dim=0)), "texts that the next call repeats": repeated},
+        "quarters": torch.bincount(quarter, minlength=4) / quarter.numel(),
+        "ids": tiny_texts.unique(),
+        "every_id": tiny_texts,
+        "uniform": texts,
+        "fresh": [texts, again],
+        "rows": [texts[1:], texts[:-1]],
+    }
+
+
+def mix_at_ends(
+    interpolate_weights: Callable[..., dict[str, Tensor]],
+    start: dict[str, Tensor],
+    end: dict[str, Tensor],
+    alphas: Sequence[float],
+) -> dict[str, object]:
+    """The mixed dicts, and both inputs after the mixed ones were changed in place: they may share no memory."""
+    mixed = [interpolate_weights(start, end, alpha) for alpha in alphas]
+    values = [{name: value.clone() for name, value in one.items()} for one in mixed]
+    for one in mixed:
+        for value in one.values():
+            value.add_(1)
+    return {"mixed": values, "zero_shot": start, "fine_tuned": end}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.stats import binomtest
 from torch import Tensor
+from torch.utils.data import Dataset
 
 STYLE = {
     "zero-shot": dict(color="0.35", marker="*", linestyle=":"),
@@ -18,7 +21,39 @@ STYLE = {
     "stronger FT": dict(color="C4", marker="v", linestyle=(0, (5, 1))),
     "WiSE-FT 0.5": dict(color="C5", marker="P", linestyle="-"),
     "straight line": dict(color="0.6", marker="", linestyle=":"),
+    "its shuffled twin": dict(color="k", marker="x", linestyle="-"),
 }
+
+
+def show_pictures(sets: Mapping[str, Dataset], classes: Sequence[str], rows: Sequence[int]) -> None:
+    """One column per test set: the pictures of these numbers with their classes."""
+    axes = plt.subplots(len(rows), len(sets), figsize=(8, 1.2 * len(rows)), layout="constrained")[1]
+    for (name, data), column in zip(sets.items(), axes.T, strict=True):
+        column[0].set_title(name.replace("-", "\n", 1), fontsize=8)
+        for ax, index in zip(column, rows, strict=True):
+            image, label = data[index % len(data)]
+            ax.imshow(image.permute(1, 2, 0))
+            ax.set(xticks=[], yticks=[])
+            ax.set_xlabel(classes[int(label)], fontsize=7)
+
+
+def plot_styles(
+    accuracy: Sequence[float], others: Iterable[Sequence[float]], names: Sequence[str], sizes: Sequence[int]
+) -> plt.Axes:
+    """Zero-shot accuracy in percent on every test set of so many pictures, with 95 % Wilson intervals; dashes for the others."""
+    places, middle = np.arange(len(names)), np.array(accuracy)
+    intervals = [
+        binomtest(round(a * n / 100), n).proportion_ci(method="wilson") for a, n in zip(accuracy, sizes, strict=True)
+    ]
+    error = np.abs(np.array([[100 * i.low, 100 * i.high] for i in intervals]).T - middle)
+    ax = plt.subplots(figsize=(8, 3), layout="constrained")[1]
+    for row in others:
+        ax.plot(places, row, "_", color="0.6", markersize=14)
+    ax.errorbar(places, middle, error, capsize=3, markersize=9, **STYLE["zero-shot"] | {"linestyle": "none"})
+    ax.set(xlabel="test set, number of pictures", ylabel="accuracy, %", ylim=(0, None))
+    labels = [f"{name}\n{n}".replace("-", "\n", 1) for name, n in zip(names, sizes, strict=True)]
+    ax.set_xticks(places, labels, fontsize=8)
+    return ax
 
 
 def plot_id_ood(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], ax: plt.Axes | None = None) -> plt.Axes:
@@ -40,18 +75,20 @@ def plot_curves(
 
     Args:
         curves: by method x (n,) and y (n,) or (n, seeds).
-        floor: values below it stand as arrows on the lower edge, so that they do not squeeze the others.
+        floor: values below it are printed at the lower edge, with an arrow down, so that they do not squeeze the others.
         labels: for `ax.set`.
     """
-    for order, (name, (x, y)) in enumerate(curves.items()):
+    printed: Counter[float] = Counter()  # values at the lower edge, by x
+    for name, (x, y) in curves.items():
         mean, error = np.array([mean_and_se(np.atleast_1d(value)) for value in y]).T
-        shown = mean >= (-np.inf if floor is None else floor)
+        shown, look = mean >= (-np.inf if floor is None else floor), STYLE[name]
         place = np.where(shown, mean, np.nan)
-        ax.errorbar(x, place, error, label=name, markersize=5, capsize=2, elinewidth=0.8, **STYLE[name])
-        for k in np.flatnonzero(~shown):  # the marker, and an arrow down from it
-            top = floor + 6 - order
-            ax.plot(x[k], top, markersize=5, **STYLE[name])
-            ax.annotate("", (x[k], floor), (x[k], top), arrowprops=dict(arrowstyle="->", color=STYLE[name]["color"]))
+        ax.errorbar(x, place, error, label=name, markersize=5, capsize=2, elinewidth=0.8, **look)
+        for k in np.flatnonzero(~shown):
+            text, above = f"{name} \N{DOWNWARDS ARROW} {mean[k]:.1f}", (0, 4 + 11 * printed[x[k]])
+            style = dict(textcoords="offset points", ha="center", fontsize=8, color=look["color"])
+            ax.annotate(text, (x[k], floor), above, **style)
+            printed[x[k]] += 1
     ax.set(**labels)
     if floor is not None:
         ax.set_ylim(bottom=floor)
@@ -61,6 +98,36 @@ def mean_and_se(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard error; 0 for a single value."""
     values = np.asarray(values, dtype=float)
     return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+def plot_rates(curves: Mapping[str, tuple[Sequence[float], Sequence]], zero_shot: float, *, floor: float) -> None:
+    """OOD accuracy in percent of every method over its learning rates, zero-shot as a line."""
+    ax = plt.subplots(figsize=(6.5, 3.6), layout="constrained")[1]
+    plot_curves(
+        curves, ax, floor=floor, xscale="log", xlabel="learning rate", ylabel="mean accuracy on the OOD tests, %"
+    )
+    ax.set_title("No rate rescues FT from a random head (arrow: below the axis)")
+    ax.axhline(zero_shot, color="0.35", linestyle=":", label="zero-shot")
+    ax.legend(loc="lower left")
+
+
+def plot_paths(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence]]], titles: Sequence[str]) -> None:
+    """Accuracy in percent along WiSE-FT's path, one panel per test set, beside the first method's straight line."""
+    axes = plt.subplots(1, len(panels), figsize=(8, 3.2), layout="constrained")[1]
+    for ax, curves, title in zip(axes, panels.values(), titles, strict=True):
+        first, *_, last = (np.mean(values) for values in next(iter(curves.values()))[1])
+        lines = {**curves, "straight line": ((0, 1), (first, last))}
+        plot_curves(lines, ax, title=title, xlabel="alpha (0: zero-shot, 1: fine-tuned)", ylabel="accuracy, %")
+    axes[-1].legend(loc="lower right")
+
+
+def plot_barrier(alphas: Sequence[float], errors: Mapping[str, Sequence[float]]) -> None:
+    """ID test error in percent along the paths from zero-shot to two ends."""
+    ax = plt.subplots(figsize=(5.5, 3.2), layout="constrained")[1]
+    plot_curves({name: (alphas, error) for name, error in errors.items()}, ax)
+    ax.set(xlabel="alpha (0: zero-shot)", ylabel="ID test error, %")
+    ax.set_title("Two paths to the same function: one has a barrier")
+    ax.legend()
 
 
 def plot_wise_ft(

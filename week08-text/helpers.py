@@ -1,31 +1,24 @@
-"""Week 08: text and tokenizer, sizes of models, and what the tasks' functions are run and measured with; no solutions."""
+"""Week 08: text and tokenizer, sizes of models, a clock and plots; no solutions."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from lsdl.torch_tools import pick_device  # noqa: F401 (the notebooks take it from here)
-
-State = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -79,96 +72,6 @@ def load_sizes(default: str) -> Sizes:
     )
 
 
-def gradient(function: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor | None:
-    """Gradient of the scalar `function(x, *args)` with respect to x, in x's shape; None if it does not depend on x."""
-    x = x.detach().clone().requires_grad_()
-    y = function(x, *args)
-    return torch.autograd.grad(y, x, allow_unused=True)[0] if y.requires_grad else None
-
-
-def causal_probabilities(scores: Tensor, bias: Tensor) -> Tensor:
-    """Softmax over the keys of scores (heads, queries, keys) plus a bias that broadcasts to them.
-
-    The last query is the last key: query i sees key j iff j <= i + keys - queries.
-    """
-    queries, keys = scores.shape[-2:]
-    visible = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
-    return (scores + bias).masked_fill(~visible, float("-inf")).softmax(-1)
-
-
-def feed(step: Callable, q: Tensor, k: Tensor, v: Tensor, valid: Tensor, sizes: Sequence[int]) -> dict[str, Tensor]:
-    """Run `out, cache = step(q, k, v, valid, cache)` over successive chunks of the tokens.
-
-    Args:
-        q: (batch, heads, length, head_dim); k, v: (batch, kv_heads, length, head_dim); valid: (batch, length) bool.
-        sizes: lengths of the chunks, which add up to `length`.
-
-    Returns:
-        All outputs, "out" (batch, heads, length, head_dim), and what the cache holds at the end: "keys", "values", "valid".
-
-    Raises:
-        ValueError: `step` failed, and its cache has another number of heads than k.
-    """
-    outputs, cache = [], None
-    parts = zip(q.split(sizes, 2), k.split(sizes, 2), v.split(sizes, 2), valid.split(sizes, 1), strict=True)
-    for part in parts:
-        try:
-            out, cache = step(*part, cache)
-        except RuntimeError as error:
-            if cache is not None and cache[0].shape[1] != k.shape[1]:
-                heads = f"The cache has {cache[0].shape[1]} heads and the new keys {k.shape[1]}"
-                raise ValueError(
-                    f"{heads}: keep keys and values as they came, repeat them for the scores only."
-                ) from error
-            raise
-        outputs.append(out)
-    return {"out": torch.cat(outputs, 2)} | dict(zip(("keys", "values", "valid"), cache, strict=True))
-
-
-def start(q: Tensor, v: Tensor) -> State:
-    """The state of `flash_tile` before any key: acc (..., queries, value_dim) 0, m (..., queries) -inf, ell (..., queries) 0."""
-    rows = q.shape[:-1]
-    return q.new_zeros(*rows, v.shape[-1]), q.new_full(rows, float("-inf")), q.new_zeros(rows)
-
-
-def finish(state: State) -> tuple[Tensor, Tensor]:
-    """Output acc / ell (0 where no key was visible) and log-sum-exp m + log ell (-inf there) of a state of `flash_tile`."""
-    acc, m, ell = state[:3]
-    nothing = ell == 0
-    out = (acc / ell.masked_fill(nothing, 1.0)[..., None]).masked_fill(nothing[..., None], 0.0)
-    return out, (m + ell.log()).masked_fill(nothing, float("-inf"))
-
-
-def plain_tile(state: tuple[Tensor, ...], q: Tensor, k: Tensor, v: Tensor, visible: Tensor, scale: float) -> tuple:
-    """Stands in for `flash_tile`, same arguments; it keeps all scores and values so far, which tiles are there to avoid.
-
-    Returns:
-        A state for `finish` (the finished output, the log-sum-exp, 1 or 0), followed by what it keeps.
-    """
-    scores = (q @ k.mT * scale).masked_fill(~visible, float("-inf"))
-    if len(state) > 3:
-        scores, v = torch.cat((state[3], scores), -1), torch.cat((state[4], v), -2)
-    lse = scores.logsumexp(-1)
-    return scores.softmax(-1).nan_to_num() @ v, lse, lse.isfinite().to(lse), scores, v
-
-
-class _Largest(TorchDispatchMode):
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        self.elements = max([self.elements, *sizes])
-        return result
-
-
-def largest_tensor(function: Callable[[], Any]) -> int:
-    """Elements of the largest tensor that any PyTorch operation inside of `function()` returns."""
-    with torch.no_grad(), _Largest() as watch:
-        function()
-    return watch.elements
-
-
 @torch.no_grad()
 def seconds(function: Callable[[], Any], repeat: int = 3) -> float:
     """Wall time of `function()` in seconds: best of `repeat` calls after one that warms up."""
@@ -186,87 +89,6 @@ def _wait() -> None:
     """A GPU computes in the background: wait for it before reading the clock."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-# Plots
-
-
-def draw_blocks() -> Figure:
-    """A block of the transformer of 2017 beside one of Llama: what was exchanged."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
-    old = ["+ sinusoids, once", "attention", "add, then LayerNorm", "MLP: relu, width 4 d", "add, then LayerNorm"]
-    new = ["RMSNorm", "attention: RoPE, fewer KV heads", "add", "RMSNorm", "MLP: SwiGLU, width 8/3 d", "add"]
-    for ax, title, parts in ((axes[0], "2017: post-norm", old), (axes[1], "Llama: pre-norm", new)):
-        for k, text in enumerate(parts):
-            colour = "C0" if text.startswith(("attention", "MLP")) else "C2" if "Norm" in text else "0.8"
-            box = FancyBboxPatch((0.1, k), 0.75, 0.6, boxstyle="round,pad=0.02", facecolor=colour, alpha=0.35)
-            ax.add_patch(box)
-            ax.text(0.475, k + 0.3, text, ha="center", va="center", fontsize=9)
-            ax.annotate("", (0.475, k), (0.475, k - 0.4), arrowprops={"arrowstyle": "->"})
-        first, last = ((1, 2), (3, 4)) if title.startswith("2017") else ((0, 2), (3, 5))
-        for start_at, end_at in (first, last):  # the residual's way around
-            path = [(0.475, start_at - 0.2), (0.97, start_at - 0.2), (0.97, end_at + 0.3)]
-            ax.plot([x for x, _ in path], [y for _, y in path], color="0.4")
-            ax.annotate("", (0.87, end_at + 0.3), (0.98, end_at + 0.3), arrowprops={"arrowstyle": "->", "color": "0.4"})
-        ax.set(title=title, xlim=(0, 1.05), ylim=(-0.5, 6))
-        ax.axis("off")
-    return figure
-
-
-def draw_sharing(heads: int, kv_heads: Sequence[int]) -> Figure:
-    """Which query head reads which KV head, one picture for each number of KV heads."""
-    figure, axes = plt.subplots(1, len(kv_heads), figsize=(9, 1.8), layout="constrained")
-    for ax, groups in zip(np.atleast_1d(axes), kv_heads, strict=True):
-        for h in range(heads):
-            g = h // (heads // groups)
-            at = (g + 0.5) * heads / groups - 0.5
-            ax.plot([h, at], [1, 0], color=f"C{g}", linewidth=1)
-            ax.text(h, 1.12, f"q{h}", ha="center", fontsize=8)
-            if h % (heads // groups) == 0:
-                ax.text(at, -0.32, f"k{g}, v{g}", ha="center", fontsize=8)
-        name = "multi-head" if groups == heads else "multi-query" if groups == 1 else "grouped-query"
-        count = f"{groups} KV head{'s' if groups > 1 else ''}"
-        ax.set(title=f"{name}: {count}", xlim=(-0.8, heads - 0.2), ylim=(-0.4, 1.4))
-        ax.axis("off")
-    return figure
-
-
-def plot_by_position(rows: Sequence[Mapping[str, Any]], length: int) -> Figure:
-    """Loss by position, and beyond the training length the difference to the model's own window; band: range over seeds.
-
-    Args:
-        rows: "name", "full" (means over equal parts of the positions up to 4 * length), and of single positions beyond
-            `length`, evenly spaced, "same" (everything is read) and "window" (only the last `length` tokens are).
-        length: the training length in tokens.
-    """
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
-    for k, name in enumerate(dict.fromkeys(row["name"] for row in rows)):
-        found = {key: np.array([row[key] for row in rows if row["name"] == name]) for key in ("full", "same", "window")}
-        places = found["same"].shape[1]
-        # pairs of neighbours: the difference at single positions is noisy
-        excess = (found["same"] - found["window"])[:, : places // 2 * 2].reshape(len(found["same"]), -1, 2).mean(2)
-        for ax, values, first in ((axes[0], found["full"], 0), (axes[1], excess, length)):
-            at = first + (np.arange(values.shape[1]) + 0.5) * (4 * length - first) / values.shape[1]
-            ax.plot(at, values.mean(0), "-" if k < 3 else "--", color=f"C{k}", label=name)
-            ax.fill_between(at, values.min(0), values.max(0), color=f"C{k}", alpha=0.15, linewidth=0)
-    axes[0].axvline(length, color="k", linewidth=0.8)
-    axes[0].set(xlabel="position, tokens (line: training length)", ylabel="loss, nats a token")
-    axes[1].axhline(0, color="k", linewidth=0.8)
-    axes[1].set(xlabel="position, tokens", ylabel="nats a token", title="everything read minus its own window")
-    axes[1].legend(fontsize=8)
-    return figure
-
-
-def plot_curves(ax: Axes, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
-    """Training curves of a comparison, mean over seeds; rows hold "name" and "curve" (means over equal parts of the steps)."""
-    for style, name in zip(("-", "--", ":", "-."), dict.fromkeys(row["name"] for row in rows), strict=False):
-        curve = np.mean([row["curve"] for row in rows if row["name"] == name], 0)
-        ax.plot((np.arange(len(curve)) + 0.5) * steps / len(curve), curve, style, label=name)
-    ax.set(xlabel="step", ylabel="training loss, nats a token")
-    if rows:
-        ax.legend(fontsize=8)
-    else:
-        ax.text(0.5, 0.5, "not measured yet", ha="center", transform=ax.transAxes)
 
 
 # Data
@@ -292,3 +114,19 @@ def load_tokenizer() -> Tokenizer:
 def load_tokens(part: str) -> Tensor:
     """The tokens of `load_text(part)`, (n,) int64 on the CPU; a second for the train part."""
     return torch.tensor(load_tokenizer().encode(load_text(part)).ids)
+
+
+# Counting
+
+
+def flops(call: Callable[[], Any]) -> dict[str, int]:
+    """FLOPs of the matrix products inside of `call()`: {"mm": linear layers, "bmm": attention}."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    found = {str(op).split(".")[-1]: count for op, count in counter.get_flop_counts()["Global"].items()}
+    return {"mm": found.get("mm", 0) + found.get("addmm", 0), "bmm": found.get("bmm", 0)}
+
+
+def growth(column: Sequence[float], at: Sequence[float]) -> float:
+    """Exponent a of column ~ at^a, from the ends."""
+    return math.log(column[-1] / column[0]) / math.log(at[-1] / at[0])

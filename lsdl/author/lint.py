@@ -422,6 +422,20 @@ def _hidden_names(notebook: _Notebook) -> Found:
                 yield i, f"the hidden check {name!r} is named outside a hidden-test region."
 
 
+def _hidden_checks(notebook: _Notebook) -> Found:
+    for i, cell in notebook.graded:
+        visible, hidden = (_check_calls(part(cell.source)) for part in (visible_part, hidden_part))
+        if cell.metadata.nbgrader.get("points") and visible and not hidden:
+            yield i, "every check is visible, so its references could be copied: add a hidden check on other inputs."
+
+
+def _check_calls(source: str) -> bool:
+    try:
+        return any(isinstance(n, ast.Call) and ast.unparse(n.func) == "check" for n in ast.walk(ast.parse(source)))
+    except SyntaxError:  # another rule says so
+        return False
+
+
 # Rules for a week's other files
 
 
@@ -509,6 +523,7 @@ RULES: dict[str, tuple[tuple[str, ...], Callable[[_Notebook], Found]]] = {
     "stubs": (("homework",), _solution_cells),
     "markers": (("homework",), _markers),
     "hidden-names": (("homework",), _hidden_names),
+    "hidden-checks": (("homework",), _hidden_checks),
 }
 
 

@@ -37,7 +37,7 @@ import lsdl
 from lsdl.author.course import Budget, load_course
 from lsdl.author.times import store_times
 from lsdl.claims import compare_claims, read_claims
-from lsdl.files import digest_of
+from lsdl.files import digest_of, write_whole
 
 TIMEOUT_BUDGETS = 5  # a notebook is stopped after this many budgets
 MAX_SEMINAR_BYTES = 2_000_000
@@ -238,6 +238,9 @@ class _Runner:
         command = [sys.executable, "-c", PAPERMILL, str(self.notebook), str(self.executed), str(self.week), self.scale]
         env = {key: value for key, value in os.environ.items() if key not in ("LSDL_OUTBOX", "NBGRADER_EXECUTION")}
         env |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        # Whatever the environment says, figures are kept and the kernel is this Python.
+        env |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+        env["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(self._kernels()), env.get("JUPYTER_PATH"))))
         peak = 0
         spent = (
             0.0  # of all processes: papermill waits for its kernel, so that the last look misses at most one interval
@@ -255,6 +258,14 @@ class _Runner:
             finally:
                 _kill_tree(child)
         return child.returncode, Cost(time.monotonic() - begin, spent, round(peak / 2**20))
+
+    def _kernels(self) -> Path:
+        """A folder for JUPYTER_PATH in which the kernel `python3` is this Python."""
+        folder = self.folder / "jupyter"
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec = {"argv": command, "display_name": "Python 3", "language": "python"}
+        write_whole(folder / "kernels" / "python3" / "kernel.json", json.dumps(spec))
+        return folder
 
     def _problems(self) -> list[str]:
         """What is wrong with a notebook whose cells all ran; stores it first if asked to."""
@@ -284,6 +295,11 @@ def store_outputs(path: Path, committed: NotebookNode, executed: NotebookNode) -
         printed = "".join(out.text for out in done.outputs if out.output_type == "stream" and out.name == "stderr")
         if printed:
             problems.append(f"not stored: the cell {_first_line(cell)!r} printed to stderr: {printed.strip()[:500]}")
+        if pictures(cell) > pictures(done) == 0:
+            problems.append(
+                f"not stored: the cell {_first_line(cell)!r} has a picture and this run made none; if it draws nothing any "
+                "more, clear its outputs first."
+            )
         cell.outputs, cell.execution_count = done.outputs, None
         if done.execution_count is not None:
             count += 1
@@ -301,6 +317,11 @@ def store_outputs(path: Path, committed: NotebookNode, executed: NotebookNode) -
     if not problems:
         path.write_text(text + "\n", encoding="utf-8")
     return problems
+
+
+def pictures(cell: NotebookNode) -> int:
+    """How many outputs of a cell are pictures."""
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
 def smaller_png(data: bytes) -> bytes:

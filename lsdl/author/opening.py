@@ -12,15 +12,22 @@ SETUP_CELL = """import importlib.util
 import os
 import subprocess
 import sys
+import time
 
 WEEK = "{week}"
 
 if not os.path.exists("helpers.py"):  # a notebook on its own, as in Colab: fetch the course
-    source = os.environ.get("LSDL_SOURCE", "https://github.com/isadrtdinov/lsdl-cub")
-    if not os.path.isdir("lsdl-cub"):
+    folder = os.path.join("lsdl-cub", WEEK)
+    if not os.path.exists(os.path.join(folder, "helpers.py")):
+        if os.path.exists("lsdl-cub"):  # half a clone, or an older edition: kept under another name
+            os.rename("lsdl-cub", f"lsdl-cub-{{time.time():.0f}}")
+        source = os.environ.get("LSDL_SOURCE", "https://github.com/isadrtdinov/lsdl-cub")
         clone = ["git", "clone", "-q", "--depth", "1", "--branch", "student-{version}", source, "lsdl-cub"]
-        subprocess.run(clone, check=True)
-    os.chdir(os.path.join("lsdl-cub", WEEK))
+        try:
+            subprocess.run(clone, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise RuntimeError(f"git could not fetch the course from {{source}}: it needs git and a network.") from error
+    os.chdir(folder)
 if importlib.util.find_spec("lsdl") is None:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", ".."], check=True)
     importlib.invalidate_caches()

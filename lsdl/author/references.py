@@ -364,6 +364,7 @@ def _draw(homework: Homework, name: str, case: Case, seed: int) -> Entry:
         low=case.low,
         high=case.high,
         target=target,
+        statistic=case.statistic,
         labels=labels,
         at_least=case.at_least,
         reason=case.reason,

@@ -15,6 +15,7 @@ from lsdl.doctor import Diagnosis, examine, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes
 from lsdl.grading.jail import USE_LINUX, capabilities, missing
+from lsdl.grading.nbgrader_course import BRACKETS
 from lsdl.grading.release import release
 from lsdl.intake import BadNotebook, parse
 from lsdl.recognise import likeness
@@ -29,6 +30,11 @@ def examine_machine(root: Path | None = None) -> list[Diagnosis]:
         root = root or course_root()
     except CourseError as error:
         return [*found, Diagnosis("problem", str(error))]
+    if BRACKETS.search(str(root)):
+        line = f"nbgrader finds no notebook below a folder with one of [ ] * ? in its name: rename {root}."
+        found.append(Diagnosis("problem", line))
+    if not os.access(root, os.W_OK):
+        found.append(Diagnosis("problem", f"{root} cannot be written: work on a copy of the course."))
     found += _packages(root)
     free = shutil.disk_usage(root).free / 2**30
     if free < FREE_GB:

@@ -3,7 +3,9 @@
 nbgrader makes the pages; its templates put Markdown and outputs into them as they are. Three parts mend that, all set in
 gradebook/nbgrader_config.py, so that formgrader and nbgrader's own commands have them, too:
 
-- `SafeOutputs`, `safe_markdown`, `clean_html`: no script, no foreign frame or picture, no path of this machine.
+- `SafeOutputs`, `safe_markdown`, `clean_html`: no script, no foreign frame or picture, no path of this machine, and nothing by
+  which a page's own script or style could take a student's text for a part of the page (`id`, `class`, `name`, `style`, `data-*`).
+  A text whose rendering takes long is shown as it was typed.
 - `HideHiddenTests` (feedback only): of a hidden check the text, its values and its message are left out. A student reads the
   hint of a well-known mistake, or that a hidden check failed. In a cell with hidden tests nothing else that the student's code
   printed is shown either, as it may hold the hidden inputs.
@@ -11,9 +13,15 @@ gradebook/nbgrader_config.py, so that formgrader and nbgrader's own commands hav
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
-from collections.abc import Collection
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -27,6 +35,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import ClearHiddenTests
 from nbgrader.utils import is_grade, is_solution
+from pygments.token import STANDARD_TYPES
 
 from lsdl.author.course import WeekPaths
 from lsdl.cells import named_in
@@ -34,6 +43,7 @@ from lsdl.grading import GradingError
 from lsdl.grading.journal import Unread
 from lsdl.grading.judge import is_builtin_error
 from lsdl.grading.nbgrader_course import open_course, reason
+from lsdl.pictures import FORMATS, picture_problem
 
 A_HIDDEN_CHECK = "A hidden check of this cell failed: it calls your code with other inputs than the visible ones."
 TAGS = {
@@ -60,8 +70,12 @@ TAGS = {
     ),
     *("s", "span", "sub", "summary", "sup", "caption", "table", "tbody", "td", "tfoot", "th", "thead", "tr"),
 }
-PICTURE = re.compile(r"data:image/(?:png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
-BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
+HIGHLIGHTED = {"highlight", "hl-ipython3", "hl-python", *STANDARD_TYPES.values()}  # classes that colour code
+PICTURE = re.compile(r"data:(image/(?:png|jpeg|gif));base64,([A-Za-z0-9+/=\s]*)")
+TEXT_SECONDS = 2.0  # to render one text; a homework's own take some milliseconds
+HURRIED_SECONDS = 0.02  # the same, once MANY texts were given up within a minute
+MANY = 10
+PAGE_SECONDS = 180.0  # for a whole page; one takes seconds
 OLDER_ATTEMPT = (
     "This page is about an earlier attempt of yours: the notebook that you handed in last could not be read."
 )
@@ -89,7 +103,7 @@ def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
         GradingError: nobody was graded, somebody was not, or nbgrader could not write a page.
     """
     paths = WeekPaths.at(week)
-    api = open_course(paths.root)
+    open_course(paths.root)  # says what is missing before the first page
     names = sorted(path.parts[-3] for path in paths.autograded.glob(f"*/{paths.name}/homework.ipynb"))
     if not names or set(students) - set(names):
         who = ", ".join(sorted(set(students) - set(names))) or "Nobody"
@@ -97,16 +111,49 @@ def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
     pages, refused = [], []
     unread = Unread(paths.unread).students
     for student in [name for name in names if not students or name in students]:
-        result = api.generate_feedback(paths.name, student, force=True)
-        if result["success"]:
+        why = _in_time(_write_page, paths.root, paths.name, student)
+        if not why:
             pages.append(paths.feedback(student))
             if student in unread:
                 _say_first(pages[-1], f"{OLDER_ATTEMPT} {unread[student]}")
         else:
-            refused.append(f"{student} ({reason(result)})")
+            refused.append(f"{student} ({why})")
     if refused:
         raise GradingError(f"{len(pages)} pages were written; nbgrader could not write those of {', '.join(refused)}.")
     return pages
+
+
+def _write_page(root: Path, week: str, student: str) -> str:
+    """Have nbgrader write a page; why it could not, or nothing."""
+    result = open_course(root).generate_feedback(week, student, force=True)
+    return "" if result["success"] else reason(result)
+
+
+def _in_time(work: Callable[..., str], *args: Any, seconds: float = PAGE_SECONDS) -> str:
+    """What `work` returns, run in a process of its own: no text of a student can stop the pages of the others."""
+    form = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(form)
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(there, work, *args))
+    process.start()
+    there.close()
+    try:
+        if not here.poll(seconds):
+            return f"it takes over {seconds:g} s: look at the notebook, a cell of it may be made to take long"
+        return here.recv()
+    except EOFError:
+        return "its process was killed, perhaps for memory"
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+
+
+def _answer(pipe: Any, work: Callable[..., str], *args: Any) -> None:
+    try:
+        pipe.send(work(*args))
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")
 
 
 def _say_first(page: Path, text: str) -> None:
@@ -188,6 +235,8 @@ class SafeOutputs(Preprocessor):
         self, cell: NotebookNode, resources: dict[str, Any], cell_index: int
     ) -> tuple[NotebookNode, dict[str, Any]]:
         """Drop scripts, vector graphics, widgets and whatever claims to be a picture; shorten paths."""
+        if "tags" in cell.metadata:  # they become classes of the cell, and one with a blank would be two
+            cell.metadata.tags = [tag for tag in cell.metadata.tags if re.fullmatch(r"[\w-]+", str(tag))]
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = without_paths(output.text)
@@ -206,7 +255,8 @@ def _safe_data(item: tuple[str, Any]) -> tuple[str, str]:
     if not isinstance(text, str):
         return kind, ""
     if kind in ("image/png", "image/jpeg"):
-        return kind, text if BASE64.fullmatch(text) else ""
+        why = picture_problem(kind, text)
+        return ("text/plain", f"[picture not shown: {why}]") if why else (kind, text)
     return kind, without_paths(text) if kind in ("text/plain", "text/html") else ""
 
 
@@ -223,22 +273,92 @@ def _machine_paths() -> re.Pattern[str]:
 @pass_context
 def safe_markdown(context: Context, source: str) -> str:
     """nbconvert's filter `markdown2html` for text of strangers."""
-    cell = context.get("cell", {})
+    attachments = context.get("cell", {}).get("attachments", {})
     # MathJax makes links of \href{javascript:...}.
     source = re.sub(r"(?i)javascript\s*:", "javascript :", without_paths(source))
-    renderer = IPythonRenderer(escape=False, attachments=cell.get("attachments", {}))
-    return clean_html(MarkdownWithMath(renderer=renderer).render(source))
+
+    def render() -> str:
+        renderer = PatientRenderer(escape=False, attachments=attachments)
+        return _cleaned(MarkdownWithMath(renderer=renderer).render(source))
+
+    return _or_as_typed(render, source)
 
 
 def clean_html(element: str | bytes) -> str:
     """nbconvert's filter of that name, which knows more tags, and pictures that are part of the page."""
-    text = element.decode() if isinstance(element, bytes) else str(element)
+    text = element.decode("utf-8", "replace") if isinstance(element, bytes) else str(element)
+    return _or_as_typed(lambda: _cleaned(text), text)
+
+
+class PatientRenderer(IPythonRenderer):
+    """nbconvert's own, but a picture that was not handed in is named instead of ending the page."""
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        """The tag of a picture, or in its place why there is none."""
+        name = url.removeprefix("attachment:")
+        if name != url:
+            kinds = {k: data for k, data in self.attachments.get(name, {}).items() if isinstance(data, str)}
+            if not any(kind in FORMATS for kind in kinds):
+                return f"<em>[picture missing: {escape(name)}]</em>"
+            why = next(
+                (why for kind, data in kinds.items() if kind in FORMATS and (why := picture_problem(kind, data))), ""
+            )
+            if why:
+                return f"<em>[picture {escape(name)} not shown: {escape(why)}]</em>"
+        return str(super().image(text, url, title))
+
+
+def _cleaned(text: str) -> str:
     return bleach.clean(text, tags=TAGS, attributes=_allowed, protocols={"http", "https", "mailto", "data"})
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
     if name == "src":
-        return tag == "img" and PICTURE.fullmatch(value) is not None
+        picture = PICTURE.fullmatch(value) if tag == "img" else None
+        return picture is not None and not picture_problem(*picture.groups())
     if name == "href":
         return tag == "a" and not value.strip().lower().startswith("data:")
-    return name in ("alt", "class", "colspan", "id", "open", "rowspan", "start", "title")
+    # Not `id`, `name`, `style`, `data-*`: formgrader's script finds its cells, scores and comments by them and by classes.
+    if name == "class":
+        return tag in ("div", "span") and set(value.split()) <= HIGHLIGHTED
+    return name in ("alt", "colspan", "open", "rowspan", "start", "title")
+
+
+_given_up: deque[float] = deque(maxlen=MANY)  # when
+
+
+def _or_as_typed(render: Callable[[], str], text: str) -> str:
+    """What `render` makes, or the text as it was typed where that takes too long or fails."""
+    hurried = len(_given_up) == MANY and time.monotonic() - _given_up[0] < 60
+    try:
+        with _limit(HURRIED_SECONDS if hurried else TEXT_SECONDS):
+            return render()
+    except TookTooLong:
+        _given_up.append(time.monotonic())
+        why = "Shown as it was typed: it takes too long to format."
+    except Exception as error:  # of a renderer that did not expect such a text; the page goes on
+        why = f"Shown as it was typed: it cannot be formatted ({type(error).__name__})."
+    return f"<p><em>{escape(why)}</em></p><pre>{escape(text)}</pre>"
+
+
+class TookTooLong(BaseException):
+    """Not an Exception, so that no library takes it for one of its own."""
+
+
+@contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """Raises TookTooLong after so many seconds, where the system has a timer and this is the main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield  # the limit of the whole page still holds
+        return
+
+    def stop(*_: object) -> None:
+        raise TookTooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -22,6 +22,7 @@ from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of
 from lsdl.grading.release import release
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
+from lsdl.printable import printable
 
 CONNECT_SECONDS = 20
 FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
@@ -285,6 +286,10 @@ class _GradingRun:
         row.points = _total(row.cells[cell.name].points or 0 for cell in self.cells if not cell.manual)
 
     def _say(self, row: Row, progress: Progress | None) -> None:
+        # Notes and messages hold names and texts of strangers, and go to terminals, pages and tables.
+        row.note, row.older = printable(row.note), tuple(map(printable, row.older))
+        for mark in row.cells.values():
+            mark.message = printable(mark.message)
         self.done += 1
         if progress is not None:
             progress(row, self.done, len(self.rows))

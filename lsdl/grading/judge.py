@@ -6,8 +6,6 @@ An outbox holds files that a student's process wrote: data from a stranger, of w
 from __future__ import annotations
 
 import ast
-import base64
-import binascii
 import builtins
 import json
 import os
@@ -25,6 +23,7 @@ from lsdl.cells import grade_id, is_test, named_in, source_of, visible_part
 from lsdl.checks import Entry, NoReference, ReferenceStore, read_answer
 from lsdl.compare import Packed
 from lsdl.intake import Notebook
+from lsdl.pictures import picture_problem
 
 TIMEOUT = "CellTimeoutError"  # what nbgrader writes into a cell that it stopped
 MAX_ANSWERS = 64  # of one cell
@@ -221,7 +220,10 @@ def clean_outputs(outputs: Any) -> list[NotebookNode]:
         elif kind in ("display_data", "execute_result"):
             data = output.get("data") if isinstance(output.get("data"), dict) else {}
             safe = {"text/plain": _text(data["text/plain"])} if "text/plain" in data else {}
-            safe |= {form: data[form] for form in _IMAGES if _is_base64(data.get(form))}
+            for form in _IMAGES:
+                if isinstance(data.get(form), str):
+                    why = picture_problem(form, data[form])
+                    safe |= {"text/plain": f"[picture not shown: {why}]"} if why else {form: data[form]}
             if safe:
                 entry = {"output_type": kind, "data": safe, "metadata": {}}
                 kept.append(entry | ({"execution_count": None} if kind == "execute_result" else {}))
@@ -242,13 +244,6 @@ def _text(value: Any) -> str:
     # A lone surrogate is valid JSON but not UTF-8.
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "\n[cut]"
-
-
-def _is_base64(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and bool(base64.b64decode("".join(value.split()), validate=True))
-    except (binascii.Error, ValueError):
-        return False
 
 
 def disown_errors(cell: NotebookNode) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from lsdl.grading import GradingError
 if TYPE_CHECKING:
     from nbgrader.apps.api import NbGraderAPI
     from traitlets.config import Config
+
+BRACKETS = re.compile(r"[][*?]")  # nbgrader looks for files by patterns
 
 
 def read_config(root: Path) -> Config:
@@ -43,6 +46,10 @@ def open_course(root: Path, settings: dict[str, dict[str, Any]] | None = None) -
     Raises:
         GradingError: nbgrader is not installed, or the configuration is missing.
     """
+    if BRACKETS.search(str(root)):
+        raise GradingError(
+            f"nbgrader finds no notebook in {root}: rename the folder so that its path has none of [ ] * ?."
+        )
     config = read_config(root)
     from nbgrader.apps.api import NbGraderAPI
     from traitlets.config import Config

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 import shutil
 import sys
 import tempfile
+import time
+from collections import deque
 from collections.abc import Callable
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from nbformat.v4 import new_code_cell, new_output
+from jinja2 import Environment
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from PIL import Image
 
-from lsdl.grading import GradingError, jail
+from lsdl.grading import GradingError, feedback, jail
 from lsdl.grading.feedback import (
     A_HIDDEN_CHECK,
     HideHiddenTests,
@@ -22,6 +30,7 @@ from lsdl.grading.feedback import (
     clean_html,
     for_student,
     make_feedback,
+    safe_markdown,
     without_paths,
 )
 from lsdl.grading.grade import grade
@@ -145,10 +154,95 @@ def test_html_of_strangers_is_harmless(html: str) -> None:
         assert not attributes, clean_html(html)
 
 
+def png(width: int, height: int) -> str:
+    """A picture of one colour, base64."""
+    file = io.BytesIO()
+    Image.new("1", (width, height)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
 def test_html_that_is_wanted_stays() -> None:
-    table = '<table class="dataframe"><thead><tr><th>a</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>'
+    table = "<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>"
     assert clean_html(table) == table
-    assert 'src="data:image/png;base64,aGk="' in clean_html('<img alt="p" src="data:image/png;base64,aGk=">')
+    picture = f'<img alt="p" src="data:image/png;base64,{png(3, 2)}">'
+    assert clean_html(picture) == picture
+    code = '<div class="highlight hl-ipython3"><pre><span class="k">def</span></pre></div>'
+    assert clean_html(code) == code
+
+
+@pytest.mark.parametrize("attribute", ["id", "class", "name", "style", "data-score", "onclick"])
+def test_a_text_does_not_pass_for_a_part_of_the_page(attribute: str) -> None:
+    """formgrader's script ties itself to elements by id and class: a forged cell would score with one click."""
+    for value in ("nbgrader_cell", "score", "k score", "btn btn-default full-credit"):
+        html = f'<div {attribute}="{value}">x</div>'
+        for made in (clean_html(html), markdown(html), markdown(f"> {html}")):
+            assert attribute not in made and "x" in made
+
+
+def markdown(source: str, attachments: dict | None = None) -> str:
+    """As a page shows a text cell."""
+    template = Environment().from_string("{{ f(source) }}")
+    return template.render(f=safe_markdown, source=source, cell={"attachments": attachments or {}})
+
+
+def test_a_tag_is_one_class() -> None:
+    cell = new_markdown_cell("text", metadata={"tags": ["further", "x nbgrader_cell full-credit", "a\tb"]})
+    assert SafeOutputs().preprocess_cell(cell, {}, 0)[0].metadata.tags == ["further"]
+
+
+def test_code_in_a_text_keeps_its_colours() -> None:
+    assert 'class="k"' in markdown("```python\ndef f(): ...\n```")
+
+
+@pytest.mark.parametrize(
+    ("attachments", "said"),
+    [
+        ({}, "[picture missing: a.png]"),
+        ({"a.png": {}}, "[picture missing: a.png]"),
+        ({"a.png": {"image/webp": "aGk="}}, "[picture missing: a.png]"),
+        ({"a.png": {"image/png": "aGk="}}, "[picture a.png not shown: it is no PNG file]"),
+        ({"a.png": {"image/png": png(30_000, 30_000)}}, "it has over 25,000,000 pixels"),
+        ({"a.png": {"image/png": png(6_000, 5_000)}}, "it has 6,000 x 5,000 pixels, more than 25,000,000"),
+        ({"a.png": {"image/png": png(3, 2)}}, "<img"),
+    ],
+)
+def test_a_picture_that_cannot_be_shown_is_named(attachments: dict, said: str) -> None:
+    assert said in markdown("before ![](attachment:a.png) after", attachments)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<" * 50_000,
+        "\\begin{x}" * 10_000,
+        "[" * 50_000,
+        "<a " * 40_000,
+        "`" * 30_001 + "x",
+        "> " * 20_000,
+        "*a" * 30_000,
+    ],
+)
+def test_no_text_keeps_the_pages_waiting(text: str) -> None:
+    begin = time.monotonic()
+    made = markdown(text)
+    assert time.monotonic() - begin < feedback.TEXT_SECONDS + 5, "a busy machine has five seconds more"
+    assert escape(text[:10]) in made or "it takes too long" not in made
+
+
+def test_many_slow_texts_wait_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedback, "TEXT_SECONDS", 0.2)
+    monkeypatch.setattr(feedback, "_given_up", deque(maxlen=feedback.MANY))
+    begin = time.monotonic()
+    for _ in range(3 * feedback.MANY):
+        assert "as it was typed" in feedback._or_as_typed(lambda: time.sleep(60) or "", "text")
+    assert time.monotonic() - begin < 10
+
+
+def test_a_page_has_a_limit() -> None:
+    assert feedback._in_time(lambda: "said") == "said"
+    assert "ZeroDivisionError" in feedback._in_time(lambda: str(1 / 0))
+    assert "takes over 0.1 s" in feedback._in_time(lambda: time.sleep(60) or "", seconds=0.1)
+    assert "killed" in feedback._in_time(lambda: os._exit(9))
 
 
 def test_outputs_that_are_no_pictures() -> None:

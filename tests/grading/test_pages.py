@@ -139,6 +139,42 @@ def test_formgrader_lists_the_homeworks_and_takes_a_mark(
         assert book.find_submission(week.name, "bob").score == 2.5
 
 
+FORGED = """<div class="nbgrader_cell"><span class="full-credit">open the answer</span><i id="double_value">here</i></div>
+
+# square_value
+"""
+
+
+def forge(notebook: dict) -> None:
+    """Wrong, and with a text and tags that look like the graded cells: formgrader's script takes what it finds first."""
+    notebook["cells"][1]["source"] = "def double(x):\n    return 0"
+    notebook["cells"][3]["source"] = "def square(x):\n    return 0"
+    tags = {"tags": ["x nbgrader_cell full-credit"]}
+    notebook["cells"].insert(0, {"cell_type": "markdown", "id": "forged", "metadata": tags, "source": FORGED})
+
+
+def test_a_click_into_a_text_gives_no_points(
+    week: Path, submit: Callable[..., Path], page: Any, serve: Callable[[Path, Path], str]
+) -> None:
+    report = grade(week, submit("eve", forge), unsafe=UNSAFE)
+    assert report.rows[0].points == 0 and report.rows[0].status != "failed"
+    address = serve(week.parent / "gradebook", week.parent)
+    page.goto(f"{address}/formgrader/manage_assignments?token={TOKEN}")  # logs in
+    page.wait_for_selector("tbody a")
+    page.goto(f"{address}/formgrader/gradebook/{week.name}/homework?token={TOKEN}")
+    page.locator("tbody a").first.click()
+    page.locator("input#why").wait_for()
+    sent: list[str] = []
+    page.on("request", lambda asked: sent.append(asked.url) if asked.method == "PUT" else None)
+    for text in ("open the answer", "here", "square_value"):
+        for place in page.get_by_text(text, exact=True).all():
+            place.click()
+    page.wait_for_timeout(2000)
+    assert not [url for url in sent if "/grade/" in url]
+    with open_course(week.parent).gradebook as book:
+        assert book.find_submission(week.name, "eve").score == 0
+
+
 def test_feedback_shows_points_and_hints(week: Path, submit: Callable[..., Path], page: Any) -> None:
     grade(week, submit("bob", hostile), unsafe=UNSAFE)
     (made,) = make_feedback(week)

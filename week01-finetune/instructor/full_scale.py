@@ -101,7 +101,7 @@ def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
     import helpers
 
     names = Homework(WEEK).namespace()
-    full = names["SCALES"]["full"]
+    full = names["SCALES"]["full"]["training"]
     size, classes = (4, 3) if tiny else (full["batch_size"], CLASSES)
     clip, model = (helpers.load_clip("full", device), "stand-in") if tiny else (random_vit_b16(device), "ViT-B/16")
     class_names = [f"class {k}" for k in range(classes)]
@@ -116,10 +116,10 @@ def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
 
     texts = f"{classes * len(helpers.TEMPLATES)} texts"
     yield measure(row("zero-shot head", batch=texts), lambda: head, device)
-    rows, lipsum = head(), {key: full[key] for key in ("text_count", "text_length", "lipsum_weight")}
+    rows = head()
     trainings: dict[str, Callable[[], Any]] = {
         "fine-tuning, homework": lambda: names["finetune"](clip, rows, pictures, **settings),
-        "Lipsum-FT, homework": lambda: names["lipsum_finetune"](clip, rows, pictures, **settings, **lipsum),
+        "Lipsum-FT, homework": lambda: names["lipsum_finetune"](clip, rows, pictures, **settings),
     }
     for what, call in trainings.items():
         found = measure(row(what, steps=full["epochs"] * per_epoch), lambda c=call: c, device, per_call=batches)

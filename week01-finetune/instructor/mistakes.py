@@ -7,7 +7,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from helpers import Classifier
 from torch import Tensor
 
 from lsdl.checks import Alternative, Mistake
@@ -105,38 +104,6 @@ def predictions_with_argmin(clip, class_names, templates, images):
 # Task 2
 
 
-def build_shared(clip, head):
-    return Classifier(clip.tower, head, clip.model.logit_scale.exp().item())
-
-
-def build_log_scale(clip, head):
-    return Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.item())
-
-
-def build_on_visual(clip, head):
-    return Classifier(copy.deepcopy(clip.model.visual), head, clip.model.logit_scale.exp().item())
-
-
-def build_random_head(clip, head):
-    rows = F.normalize(torch.randn(head.shape, generator=torch.Generator().manual_seed(0)), dim=1)
-    return Classifier(copy.deepcopy(clip.tower), rows, clip.model.logit_scale.exp().item())
-
-
-def build_frozen_tower(clip, head):
-    classifier = Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.exp().item())
-    classifier.tower.requires_grad_(False)
-    return classifier
-
-
-def build_train_mode(clip, head):
-    return Classifier(copy.deepcopy(clip.tower), head, clip.model.logit_scale.exp().item()).train()
-
-
-def build_whole_model(clip, head):
-    twin = copy.deepcopy(clip)
-    return Classifier(twin.tower, head, twin.model.logit_scale.exp().item()).requires_grad_()
-
-
 def step_variant(
     *,
     train=False,
@@ -145,6 +112,7 @@ def step_variant(
     reduction="mean",
     backward=True,
     move=True,
+    step_first=False,
     graph=False,
     softmax=False,
 ):
@@ -157,9 +125,11 @@ def step_variant(
         loss = F.cross_entropy(scores.softmax(1) if softmax else scores, labels, reduction=reduction)
         if zero_first:
             optimizer.zero_grad()
+        if step_first:
+            optimizer.step()
         if backward:
             loss.backward()
-        if move:
+        if move and not step_first:
             optimizer.step()
         if zero_last:
             optimizer.zero_grad()
@@ -342,6 +312,7 @@ def lipsum_step_variant(
     log_scale=False,
     accumulate=False,
     no_step=False,
+    step_first=False,
     after_step=False,
     weighted=False,
     total=False,
@@ -369,8 +340,10 @@ def lipsum_step_variant(
         loss = cross_entropy + (1.0 if ignore_weight else weight) * lipsum
         if not accumulate:
             optimizer.zero_grad()
+        if step_first:
+            optimizer.step()
         (lipsum if only_lipsum else cross_entropy if only_cross_entropy else loss).backward()
-        if not no_step:
+        if not (no_step or step_first):
             optimizer.step()
         if after_step:
             cross_entropy, lipsum = terms_of(classifier, clip, images, labels, texts)
@@ -432,6 +405,13 @@ def mix_returning_ends(zero_shot, fine_tuned, alpha):
     if alpha in (0, 1):
         return dict(fine_tuned if alpha else zero_shot)
     return mix_with_lerp(zero_shot, fine_tuned, alpha)
+
+
+def mix_in_float32(zero_shot, fine_tuned, alpha):
+    return {
+        k: (1 - alpha) * a.float() + alpha * fine_tuned[k].float() if a.is_floating_point() else fine_tuned[k].clone()
+        for k, a in zero_shot.items()
+    }
 
 
 def mix_sharing_integers(zero_shot, fine_tuned, alpha):
@@ -534,6 +514,17 @@ def alpha_strict(alphas, id_accuracy, ood_accuracy, tolerance):
     return float(min((-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i > floor)[1])
 
 
+def alpha_smallest_allowed(alphas, id_accuracy, ood_accuracy, tolerance):
+    floor = id_accuracy[alphas.index(1)] - tolerance
+    return min(a for a, accuracy in zip(alphas, id_accuracy, strict=True) if accuracy >= floor)
+
+
+def alpha_in_per_cent(alphas, id_accuracy, ood_accuracy, tolerance):
+    floor = id_accuracy[alphas.index(1)] * (1 - tolerance / 100)
+    allowed = [(-ood, a) for a, i, ood in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i >= floor]
+    return min(allowed)[1]
+
+
 def alpha_index(alphas, id_accuracy, ood_accuracy, tolerance):
     floor = id_accuracy[alphas.index(1)] - tolerance
     allowed = [(-o, a) for a, i, o in zip(alphas, id_accuracy, ood_accuracy, strict=True) if i >= floor]
@@ -590,67 +581,6 @@ def ensemble_logaddexp(logits0, logits1, alpha):
     return torch.logaddexp(
         F.log_softmax(logits0, dim=-1) + torch.log1p(-weight), F.log_softmax(logits1, dim=-1) + weight.log()
     )
-
-
-def barrier_from_mean_of_ends(alphas, errors):
-    error = dict(zip(alphas, errors, strict=True))
-    return float(max(errors) - (error[0] + error[1]) / 2)
-
-
-def barrier_from_worse_end(alphas, errors):
-    error = dict(zip(alphas, errors, strict=True))
-    return float(max(errors) - max(error[0], error[1]))
-
-
-def barrier_over_reversed_line(alphas, errors):
-    error = dict(zip(alphas, errors, strict=True))
-    return float(max(e - a * error[0] - (1 - a) * error[1] for a, e in error.items()))
-
-
-def barrier_first_and_last(alphas, errors):
-    rises = [e - (1 - a) * errors[0] - a * errors[-1] for a, e in zip(alphas, errors, strict=True)]
-    return float(max(rises))
-
-
-def barrier_inside_only(alphas, errors):
-    error = dict(zip(alphas, errors, strict=True))
-    return float(max(e - (1 - a) * error[0] - a * error[1] for a, e in error.items() if 0 < a < 1))
-
-
-def barrier_with_tensors(alphas, errors):
-    a, e = torch.tensor(alphas, dtype=torch.float64), torch.tensor(errors, dtype=torch.float64)
-    return (e - torch.lerp(e[a == 0], e[a == 1], a)).max()
-
-
-def front_strict(points: Tensor) -> Tensor:
-    return ~(points[None] > points[:, None]).all(2).any(1)
-
-
-def front_without_equals(points: Tensor) -> Tensor:
-    no_worse = (points[None] >= points[:, None]).all(2)
-    return ~(no_worse & ~torch.eye(len(points), dtype=torch.bool)).any(1)
-
-
-def front_better_in_one(points: Tensor) -> Tensor:
-    return ~(points[None] > points[:, None]).any(2).any(1)
-
-
-def front_dominating_itself(points: Tensor) -> Tensor:
-    return ~(points[None] >= points[:, None]).all(2).any(1)
-
-
-def front_lower_is_better(points: Tensor) -> Tensor:
-    return ~((points[None] <= points[:, None]).all(2) & (points[None] < points[:, None]).any(2)).any(1)
-
-
-def front_dominating_none(points: Tensor) -> Tensor:
-    return ~((points[None] >= points[:, None]).all(2) & (points[None] > points[:, None]).any(2)).any(0)
-
-
-def front_by_loop(points: Tensor) -> Tensor:
-    rows = [tuple(p) for p in points.tolist()]
-    beats = lambda p, q: p != q and p[0] >= q[0] and p[1] >= q[1]  # noqa: E731
-    return torch.tensor([not any(beats(p, q) for p in rows) for q in rows])
 
 
 HEAD, LOGITS, STEP = (
@@ -720,36 +650,6 @@ MISTAKES = [
         ("zero_shot_predictions_accuracy",),
     ),
     Mistake(
-        "The classifier shares its tower with clip: training would change the zero-shot model too. Copy it.",
-        {"build_classifier": build_shared},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The scale is the stored logarithm: use its exp.",
-        {"build_classifier": build_log_scale},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The tower is clip.model.visual, which does not standardise the pixels: copy clip.tower.",
-        {"build_classifier": build_on_visual},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The head does not start from the rows that were given: pass them to Classifier.",
-        {"build_classifier": build_random_head},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The tower's parameters are frozen: that would be a linear probe.",
-        {"build_classifier": build_frozen_tower},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
-        "The classifier comes in train mode: BatchNorm then uses the batch's statistics. Return it in eval mode.",
-        {"build_classifier": build_train_mode},
-        ("build_classifier_copies",),
-    ),
-    Mistake(
         "The step runs in train mode: BatchNorm uses the batch's statistics and its running ones move. Call classifier.eval().",
         {"finetune_step": step_variant(train=True)},
         STEP,
@@ -777,6 +677,11 @@ MISTAKES = [
     Mistake(
         "The parameters do not move: call optimizer.step() after backward().",
         {"finetune_step": step_variant(move=False)},
+        ("finetune_step_parameters",),
+    ),
+    Mistake(
+        "optimizer.step() comes before loss.backward(), when there is no gradient yet: call backward() first.",
+        {"finetune_step": step_variant(step_first=True)},
         ("finetune_step_parameters",),
     ),
     Mistake(
@@ -948,6 +853,11 @@ MISTAKES = [
         ("lipsum_step_value",),
     ),
     Mistake(
+        "optimizer.step() comes before backward(), when there is no gradient yet: call backward() first.",
+        {"lipsum_step": lipsum_step_variant(step_first=True)},
+        ("lipsum_step_value",),
+    ),
+    Mistake(
         "The terms are those after the step: return the ones from before it.",
         {"lipsum_step": lipsum_step_variant(after_step=True)},
         ("lipsum_step_value",),
@@ -1005,12 +915,12 @@ MISTAKES = [
     Mistake(
         "Integer entries are mixed, too: take num_batches_tracked from fine_tuned.",
         {"interpolate_weights": mix_everything},
-        ("interpolate_weights_value",),
+        ("interpolate_weights_value", "interpolate_weights_ends"),
     ),
     Mistake(
         "Integer entries come from zero_shot: take num_batches_tracked from fine_tuned.",
         {"interpolate_weights": mix_integers_of_zero_shot},
-        ("interpolate_weights_value",),
+        ("interpolate_weights_value", "interpolate_weights_ends"),
     ),
     Mistake(
         "The floating-point buffers are not mixed: running means and variances belong to the weights.",
@@ -1025,6 +935,11 @@ MISTAKES = [
     Mistake(
         "alpha = 1 is not exactly the fine-tuned model: a + alpha (b - a) rounds, (1 - alpha) a + alpha b does not.",
         {"interpolate_weights": mix_by_difference},
+        ("interpolate_weights_ends",),
+    ),
+    Mistake(
+        "Half precision became float32: every entry keeps its dtype.",
+        {"interpolate_weights": mix_in_float32},
         ("interpolate_weights_ends",),
     ),
     Mistake(
@@ -1102,6 +1017,16 @@ MISTAKES = [
         {"choose_alpha": alpha_largest_of_equals},
         ("choose_alpha_value",),
     ),
+    Mistake(
+        "The OOD accuracies are not read: of the allowed alphas the one with the highest OOD accuracy is taken.",
+        {"choose_alpha": alpha_smallest_allowed},
+        ("choose_alpha_value",),
+    ),
+    Mistake(
+        "The tolerance is taken as per cent of the accuracy: it is in points, floor = accuracy - tolerance.",
+        {"choose_alpha": alpha_in_per_cent},
+        ("choose_alpha_value",),
+    ),
     Mistake("A loss of exactly the tolerance is allowed.", {"choose_alpha": alpha_strict}, ("choose_alpha_value",)),
     Mistake(
         "The logits are averaged: that is another ensemble (a geometric mean). Average the probabilities.",
@@ -1143,55 +1068,6 @@ MISTAKES = [
         {"output_ensemble": ensemble_probabilities},
         ("output_ensemble_value",),
     ),
-    Mistake(
-        "The rise is taken over the mean of the ends: take it over the straight line between them.",
-        {"barrier_height": barrier_from_mean_of_ends},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "The rise is taken over the worse end: take it over the straight line between the ends.",
-        {"barrier_height": barrier_from_worse_end},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "The line runs the wrong way: at alpha = 0 it is e(0), at alpha = 1 it is e(1).",
-        {"barrier_height": barrier_over_reversed_line},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "The first and the last entry are taken for the ends: the alphas come in any order.",
-        {"barrier_height": barrier_first_and_last},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "The ends are left out: the barrier is never negative.",
-        {"barrier_height": barrier_inside_only},
-        ("barrier_height_value",),
-    ),
-    Mistake(
-        "A point that is as good in one column and better in the other dominates, too.",
-        {"pareto_front": front_strict},
-        ("pareto_front_value",),
-    ),
-    Mistake(
-        "A point that is better in one column and worse in the other does not dominate.",
-        {"pareto_front": front_better_in_one},
-        ("pareto_front_value",),
-    ),
-    Mistake(
-        "Equal points do not dominate each other.", {"pareto_front": front_without_equals}, ("pareto_front_value",)
-    ),
-    Mistake(
-        "Each point dominates itself, so none is left: a point that dominates is strictly better in one column.",
-        {"pareto_front": front_dominating_itself},
-        ("pareto_front_value",),
-    ),
-    Mistake("Higher accuracy is better.", {"pareto_front": front_lower_is_better}, ("pareto_front_value",)),
-    Mistake(
-        "True are the points that dominate no other: they have to be those that no other dominates. Exchange the two dimensions.",
-        {"pareto_front": front_dominating_none},
-        ("pareto_front_value",),
-    ),
 ]
 
 ALTERNATIVES = [
@@ -1203,7 +1079,7 @@ ALTERNATIVES = [
             "lipsum_loss": lipsum_with_epsilon,
         }
     ),
-    Alternative({"build_classifier": build_whole_model, "finetune_step": step_by_hand}),
+    Alternative({"finetune_step": step_by_hand}),
     Alternative(
         {
             "random_texts": texts_with_cat,
@@ -1216,8 +1092,6 @@ ALTERNATIVES = [
         {
             "choose_alpha": alpha_with_tensors,
             "output_ensemble": ensemble_logaddexp,
-            "barrier_height": barrier_with_tensors,
-            "pareto_front": front_by_loop,
         }
     ),
 ]

@@ -47,7 +47,7 @@ def main() -> None:
     with homework.at_home():
         from helpers import TEMPLATES, accuracies, accuracy, load_task
 
-        task, small, settings = load_task("smoke"), names["small"], names["SMOKE"]
+        task, small, settings = load_task("smoke"), names["small"], names["SCALES"]["smoke"]["training"]
         head = names["zero_shot_head"](small, task.classes, TEMPLATES)
         zero_shot = names["build_classifier"](small, head)
         methods = {"ft": names["finetune"], "lipsum_ft": names["lipsum_finetune"]}

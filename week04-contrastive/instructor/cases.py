@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from helpers import TinyNet, TinyResNet, load_task, tiny_encoder, tiny_predictor
+from checking import TinyNet, TinyResNet, tiny_encoder, tiny_predictor
 from torch import Generator, Tensor, nn
 
 from lsdl.checks import Case
 from lsdl.data.augment import random_affine
+from lsdl.data.few_labels import load_task
 
 FEW = "a formula over at most a few hundred float32 numbers"
 TINY = "a few hundred float32 numbers and up to three steps: rounding stays under 1e-4 of the values"
 HALF = "inputs of half precision are exact in float32; computing in half precision is wrong in the third digit"
-CONVEX = "one optimum; log-probabilities of different optimisers agree to 0.002 once converged"
 EXACT = "a rule without rounding"
 BASELINE = "training from scratch reached 37-43 % on six draws of such pictures with three seeds; chance is 1 %"
 SIMCLR = "160 steps reached 19-25 % on six draws of such pictures with three seeds, random backbones 9-15 %"
@@ -45,16 +45,6 @@ def images(g: Generator, *shape: int) -> Tensor:
     return torch.randn(*shape, 3, 8, 8, generator=g)
 
 
-def supervised(g: Generator) -> tuple:
-    return randomised(TinyResNet(), g), images(g, 2, 6), torch.randint(4, (2, 6), generator=g)
-
-
-def crops(g: Generator) -> tuple:
-    shape = (3, 3, 4, 4)
-    pictures = torch.randint(256, shape, generator=g).to(torch.uint8)
-    return pictures, torch.rand(shape, generator=g), integer(0, 10_000, g)
-
-
 def projections(g: Generator) -> tuple:
     """Two views' projections that resemble each other, and a temperature."""
     z1 = 2 * torch.randn(5, 6, generator=g)
@@ -81,11 +71,6 @@ def large_halves(g: Generator) -> tuple:
     return tuple((60000 * z / z.abs().amax(1, keepdim=True)).half() for z in four(g))
 
 
-def momentum_steps(g: Generator) -> tuple:
-    total = integer(50, 200, g)
-    return 0.9 + 0.09 * torch.rand((), generator=g).item(), [0, 7, total // 2, total - 1, total], total
-
-
 def two_encoders(g: Generator) -> tuple:
     tau = round(0.55 + 0.4 * torch.rand((), generator=g).item(), 3)
     return randomised(tiny_encoder(), g), randomised(tiny_encoder(), g), tau
@@ -110,25 +95,8 @@ def features_of(g: Generator) -> tuple:
     return randomised(TinyResNet(), g), images(g, 10)
 
 
-def labelled_points(g: Generator) -> tuple:
-    """Three loose clusters, and numbers of neighbours."""
-    labels = torch.randint(3, (24,), generator=g)
-    return torch.randn(24, 2, generator=g) + 1.5 * labels[:, None], labels, [1, 4]
-
-
 def probe_steps(g: Generator) -> tuple:
     return randomised(TinyNet(), g), images(g, 2, 6), torch.randint(4, (2, 6), generator=g)
-
-
-def head_problem(g: Generator) -> tuple:
-    """Overlapping classes, channels of very different size, one constant channel."""
-    labels = torch.arange(40) % 4
-    scale = torch.tensor([0.1, 1.0, 30.0, 1.0, 5.0])
-    centres = torch.randn(4, 5, generator=g)
-    x = (centres[labels] + torch.randn(40, 5, generator=g)) * scale + torch.tensor([0.0, 5.0, -20.0, 0.0, 2.0])
-    other = (torch.randn(6, 5, generator=g) + centres[labels[:6]]) * scale + torch.tensor([0.0, 5.0, -20.0, 0.0, 2.0])
-    x[:, 3], other[:, 3] = 0.5, 0.5
-    return x, labels, other
 
 
 def to_finetune(g: Generator) -> tuple:
@@ -148,17 +116,6 @@ def finetune_steps(g: Generator) -> tuple:
     return randomised(TinyNet(), g), *tiny_head(g), images(g, 2, 6), torch.randint(4, (2, 6), generator=g)
 
 
-def two_orders(g: Generator) -> tuple[list[str], list[str]]:
-    """Our names and theirs: another order, one class more (in whose name one of ours hides) and one less, capitals, white space."""
-    names = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
-    ours = [names[i] for i in torch.randperm(10, generator=g)]
-    theirs = [ours[i] for i in torch.randperm(10, generator=g) if ours[i] != "monkey"]
-    theirs.insert(integer(1, 8, g), "catfish")
-    shared = [i for i, name in enumerate(theirs) if name != "catfish"]
-    theirs[shared[2]], theirs[shared[5]] = theirs[shared[2]].capitalize(), f"\t{theirs[shared[5]]} \n"
-    return ours, theirs
-
-
 def judged_logits(g: Generator) -> tuple:
     """Logits for our six classes; their six: 2 has no partner, our 4 has none, and is often the largest logit."""
     mapping = torch.tensor([3, 0, -1, 5, 1, 2])
@@ -171,23 +128,6 @@ def judged_logits(g: Generator) -> tuple:
 
 def nothing_left(g: Generator) -> tuple:
     return torch.randn(3, 4, generator=g), torch.tensor([1, 1, 1]), torch.tensor([0, -1, 2])
-
-
-def table_inputs(g: Generator) -> tuple:
-    """Two models on three domains of unequal size; one model has its domains in another order than `labels`."""
-    sizes = {"id": 30, "other set": 20, "other set, moved": 10}
-    mapping = torch.tensor([3, 0, -1, 5, 1, 2])
-    labels = {d: torch.randint(6, (n,), generator=g) for d, n in sizes.items()}
-    maps = {d: torch.arange(6) if d == "id" else mapping for d in sizes}
-    logits: dict[str, dict[str, Tensor]] = {}
-    for model in ("supervised", "SimCLR probe"):
-        logits[model] = {}
-        for domain, y in labels.items():
-            values = torch.randn(len(y), 6, generator=g)
-            values[torch.arange(len(y)), maps[domain][y]] += {"id": 3.0, "other set": 1.0}.get(domain, 2.0)
-            logits[model][domain] = values
-    logits["SimCLR probe"] = dict(reversed(logits["SimCLR probe"].items()))
-    return logits, labels, maps
 
 
 def two_masks(g: Generator) -> tuple[Tensor, Tensor]:
@@ -261,12 +201,8 @@ def exact_type(inputs: Callable[[Generator], tuple]) -> Case:
 
 
 CASES = {
-    "supervised_step/value": tiny(supervised),
-    "supervised_step/hidden": tiny(supervised),
     "baseline/visible": predictions(0.34, BASELINE),
     "baseline/hidden": predictions(0.34, BASELINE),
-    "two_crops/value": value(crops, FEW),
-    "two_crops/hidden": value(crops, FEW),
     "nt_xent/value": value(projections, FEW),
     "nt_xent/swapped": value(projections, FEW),
     "nt_xent/two": value(projections, FEW),
@@ -285,8 +221,6 @@ CASES = {
     "byol_loss/half": exact_type(large_halves),
     "byol_loss/gradient": value(four, FEW),
     "byol_loss/hidden_gradient": value(four, FEW),
-    "target_momentum/value": value(momentum_steps, FEW, 1e-7, 1e-9),
-    "target_momentum/hidden": value(momentum_steps, FEW, 1e-7, 1e-9),
     "update_target/value": value(two_encoders, FEW),
     "update_target/hidden": value(two_encoders, FEW),
     "byol_views_loss/value": tiny(byol_steps),
@@ -295,29 +229,23 @@ CASES = {
     "std_of_z/hidden": value(spread_and_collapsed, FEW),
     "inputs_of/value": value(features_of, FEW),
     "inputs_of/hidden": value(features_of, FEW),
-    "neighbour_agreement/value": value(labelled_points, EXACT),
-    "neighbour_agreement/hidden": value(labelled_points, EXACT),
     "linear_probe/value": tiny(probe_steps),
     "linear_probe/hidden": tiny(probe_steps),
-    "fit_head/value": value(head_problem, CONVEX, 0.0, 2e-3),
-    "fit_head/hidden": value(head_problem, CONVEX, 0.0, 2e-3),
     "probe/visible": predictions(0.34, PROBE, draw_of="baseline/visible"),
     "probe/hidden": predictions(0.34, PROBE),
     "build_finetuner/value": value(to_finetune, FEW),
+    "build_finetuner/hidden": value(to_finetune, FEW),
     "parameter_groups/value": value(to_group, EXACT),
     "parameter_groups/hidden": value(to_group, EXACT),
     "finetune_step/gradients": tiny(finetune_steps),
+    "finetune_step/hidden_gradients": tiny(finetune_steps),
     "finetune_step/parameters": tiny(finetune_steps),
     "finetune_step/hidden": tiny(finetune_steps),
     "finetune/visible": predictions(0.45, FINETUNED, draw_of="baseline/visible"),
     "finetune/hidden": predictions(0.45, FINETUNED),
-    "class_map/value": Case(two_orders, reason=EXACT),
-    "class_map/hidden": Case(two_orders, reason=EXACT),
     "mapped_accuracy/value": value(judged_logits, FEW),
     "mapped_accuracy/nothing_left": value(nothing_left, EXACT),
     "mapped_accuracy/hidden": value(judged_logits, FEW),
-    "accuracy_table/value": value(table_inputs, FEW),
-    "accuracy_table/hidden": value(table_inputs, FEW),
     "paired_difference/value": value(two_masks, FEW),
     "paired_difference/hidden": value(two_masks, FEW),
     "enqueue_keys/value": value(ring, EXACT),

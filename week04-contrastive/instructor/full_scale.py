@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from lsdl import features
 from lsdl.author.full_scale import Measured, measure
 from lsdl.author.homework import Homework
 from lsdl.author.seminar import seminar_names
@@ -20,9 +21,10 @@ PICTURES = 100_000  # STL-10's without labels
 
 def shorten(helpers: ModuleType) -> None:
     """A narrow ResNet, and two epochs or three steps of every training, instead of minutes each: what they reach is judged at smoke."""
-    fit, pretrain = helpers.fit, helpers.pretrain
-    helpers.make_backbone = lambda scale, width=16: helpers.NarrowResNet(width)  # `steps` below has the ResNet-18
-    helpers.fit = lambda *given, epochs, **more: fit(*given, epochs=min(epochs, 2), **more)
+    fit, pretrain = features.fit, helpers.pretrain
+    # `steps` below has the ResNet-18
+    helpers.make_backbone = features.make_backbone = lambda scale, width=16: features.NarrowResNet(width)
+    features.fit = lambda *given, epochs, **more: fit(*given, epochs=min(epochs, 2), **more)
     helpers.pretrain = lambda learner, images, steps, **more: pretrain(
         learner, images, min(steps, 3), **more | {"every": 1}
     )
@@ -46,7 +48,7 @@ def stand_in(folder: Path) -> dict[str, str]:
             write(f"stl10_binary/{part}_y.bin", np.arange(count) % 10 + 1)  # STL-10 counts from 1
     records = np.concatenate([np.arange(20)[:, None] % 10, rng.integers(0, 256, (20, 3072))], 1)
     write("cifar-10-batches-bin/test_batch.bin", records)
-    return {"STL10": str(folder / "stl10"), "SEEDS": "1"}
+    return {"STL10": str(folder / "stl10")}
 
 
 def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
@@ -58,15 +60,15 @@ def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (8 if tiny else 4096, 3, 96, 96), dtype=torch.uint8, generator=generator)
     learners: dict[str, tuple[Callable[[], helpers.Learner], int, int]] = {
-        f"{name}, homework": (partial(homework["LEARNERS"][key], full, "full"), full["batch_size"], full["epochs"])
+        f"{name}, homework": (partial(homework["LEARNERS"][key], full, "full"), full["batch_size"], full["steps"][key])
         for key, name in (("simclr", "SimCLR"), ("byol", "BYOL"), ("moco", "MoCo v2"))
     }
-    names = {"InBatch": "in-batch InfoNCE", "MoCo": "MoCo v1"} | {x: x for x in ("SimSiam", "SwAV", "DeepCluster")}
+    names = {"SimCLR": "SimCLR", "MoCoOnDevices": "MoCo v1"} | {x: x for x in ("SimSiam", "SwAV", "DeepCluster")}
     for key, name in names.items():
-        learners[f"{name}, seminar"] = seminar[key], settings["batch_size"], epochs
-    for what, (make, size, passes) in learners.items():
+        learners[f"{name}, seminar"] = seminar[key], settings["batch_size"], epochs * PICTURES // settings["batch_size"]
+    for what, (make, size, total) in learners.items():
         size = min(size, len(images))
-        row = Measured(what, "ResNet-18", f"{size} pictures, 96 px", steps=passes * PICTURES // size)
+        row = Measured(what, "ResNet-18", f"{size} pictures, 96 px", steps=total)
         calls = len(images) // size
         call = partial(pretraining, make, images, calls, size, device)
         yield measure(row, call, device, per_call=calls, repeat=1 if tiny else 3)

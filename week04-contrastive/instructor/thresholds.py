@@ -12,6 +12,9 @@ from pathlib import Path
 
 import torch
 
+from lsdl.data.few_labels import load_task, load_unlabelled
+from lsdl.features import embed, make_backbone
+
 WEEK = Path(__file__).resolve().parents[1]
 
 
@@ -22,7 +25,7 @@ def main(seeds: int) -> None:
     homework = Homework(WEEK)
     names = homework.namespace()
     with homework.at_home():
-        from helpers import embed, load_backbone, load_task, load_unlabelled, make_backbone
+        from helpers import load_backbone
 
         task, unlabelled, settings = load_task("smoke"), load_unlabelled("smoke"), names["SCALES"]["smoke"]
         classes = len(task.names)
@@ -57,8 +60,8 @@ def main(seeds: int) -> None:
             note("baseline", measure("baseline", lambda x, model=baseline: embed(model, x).argmax(1)))
             torch.manual_seed(seed)
             note("random backbone, probe", measure("simclr", probed(make_backbone("smoke"))))
-            names["SEED"] = seed  # train_short reads it
-            learner, _ = names["train_short"]("simclr", unlabelled, settings["simclr_steps"], "smoke")
+            names["SEED"] = seed  # train_learner reads it
+            learner, _ = names["train_learner"]("simclr", unlabelled, names["SHORT"]["simclr"])
             note("short SimCLR, probe", measure("simclr", probed(learner.backbone)))
             model, _ = names["train_finetuned"](load_backbone("simclr"), task.train, classes, seed=seed)
             note("fine-tuned SimCLR", measure("finetune", lambda x, model=model: embed(model, x).argmax(1)))

@@ -6,10 +6,11 @@
     python week04-contrastive/instructor/train.py finetune                    the homework's fine-tuned BYOL and MoCo v2; assets/finetuned/
     python week04-contrastive/instructor/train.py tables --only collapse      one part of assets/tables.json, three seeds
     python week04-contrastive/instructor/train.py tables --only methods       evaluates what lies in assets/ and runs/
-    python week04-contrastive/instructor/train.py tables --only methods --row byol   renews one row of that table
+    python week04-contrastive/instructor/train.py tables --only methods --row BYOL   renews one row of that table
 
-SimCLR, BYOL and MoCo v2 are the homework's solutions; MoCo v1, SimSiam, DeepCluster and SwAV are the seminar's cells tagged `define`.
-One method trains in about a quarter of an hour of one thread; the seminar's `measure_...` functions say what a part costs.
+The tables are measure.py's generators on the seminar's cells tagged `define`, with the homework's BYOL and MoCo v2 and its functions for
+training with labels beside. The checkpoints of SimCLR, BYOL and MoCo v2 are the homework's, those of MoCo v1, SimSiam, DeepCluster and
+SwAV the seminar's. One method trains in about a quarter of an hour of one thread; measure.py says what a part costs.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ import argparse
 import json
 import os
 import sys
-import timeit
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +28,24 @@ import torch
 from lsdl.author.homework import Homework
 from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
 from lsdl.data.emoji import load_emoji
-from lsdl.memory import peak_bytes
+from lsdl.data.few_labels import load_styles, load_task, load_unlabelled, with_moved
+from lsdl.features import save_backbone
+from lsdl.probes import retrieval
+from lsdl.tables import Names, Row, Tables
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
 HOMEWORK = ("simclr", "byol", "moco")  # methods whose code is the homework's solution
+SEMINAR = {"moco-v1": "MoCoOnDevices", "simsiam": "SimSiam", "deepcluster": "DeepCluster", "swav": "SwAV"}
 BATCH_SIZE, STEPS, SEEDS = 256, 3000, 3
-PARTS = (
-    "methods",
-    "costs",
-    "colour",
-    "style",
-    "temperature",
-    "batch",
-    "moco",
-    "momentum",
-    "shuffle",
-    "head",
-    "collapse",
-    "critics",
-    "swav",
+PARTS = ("methods", "costs", "colour", "style", "temperature", "batch", "moco", "momentum", "shuffle", "head")
+PARTS += ("collapse", "critics", "swav")
+# SETTINGS with which a test runs the seminar with RETRAIN = True: a step or two, two seeds
+CHEAP = dict(seeds=2, label_seeds=1, live_pictures=256, batch_size=64, epochs=0.02, sweep_epochs=0.02)
+CHEAP |= dict(
+    collapse_epochs=0.02, temperatures=[0.2, 1.0], batch_sizes=[64, 512], queues=[0, 256], momenta=[0.9, 0.999]
 )
+CHEAP |= dict(live_queue=256, sweep_queue=256, clusters=20, prototypes=30, swav_queue=256)
 
 
 def pretrain(method: str, seed: int, steps: int | None, transductive: bool = False) -> None:
@@ -62,23 +58,23 @@ def pretrain(method: str, seed: int, steps: int | None, transductive: bool = Fal
         steps = json.loads(log.read_text(encoding="utf-8"))["steps"] if log.is_file() else STEPS
 
     torch.manual_seed(seed)
-    learner = names["LEARNERS"][method]()
+    learner = names["LEARNERS"][method]() if method in HOMEWORK else names[SEMINAR[method]]()
     if transductive:
         everything = load_emoji(32)
         images, groups = everything.images, everything.style
     else:
-        images, groups = helpers.load_unlabelled("smoke"), helpers.load_styles("smoke")
+        images, groups = load_unlabelled("smoke"), load_styles("smoke")
 
     def progress(step: int, loss: float) -> None:
         print(f"{step}/{steps} loss {loss:.4f}, {(clocks()[0] - started[0]) / step:.3f} s a step", flush=True)
 
     settings = {"batch_size": BATCH_SIZE, **learner.recipe, "seed": seed}
-    watch = {"probe": helpers.retrieval("smoke"), "progress": progress}
+    watch = {"probe": retrieval("smoke"), "progress": progress}
     log = helpers.pretrain(learner, images, steps, groups=groups, **watch, **settings)
     folder = RUNS / "transductive" if transductive else RUNS / f"seed{seed}" if seed else ASSETS
     file = folder / f"{method}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
-    helpers.save_backbone(learner.backbone, file)
+    save_backbone(learner.backbone, file)
     notes = {"notes": learner.notes} if hasattr(learner, "notes") else {}
     entry = about_run(started, method=method, steps=steps, **settings) | notes | {"log": log}
     entry["sha256"] = digests(file.with_suffix(".json"), file)
@@ -89,14 +85,14 @@ def finetune() -> None:
     """Fine-tune the committed BYOL and MoCo v2 by the homework's own function; what the homework loads where it trains SimCLR's live."""
     import helpers
 
-    homework, task, log = Homework(WEEK).namespace(), helpers.load_task("smoke"), {}
+    homework, task, log = Homework(WEEK).namespace(), load_task("smoke"), {}
     file_of = {method: ASSETS / "finetuned" / f"{method}.safetensors" for method in ("byol", "moco")}
     for method, file in file_of.items():
         started = clocks()
         model, losses = homework["train_finetuned"](helpers.load_backbone(method), task.train, len(task.names), seed=0)
         file.parent.mkdir(exist_ok=True)
-        helpers.save_backbone(model, file)
-        scores = homework["accuracies"](helpers.load_finetuned(method), helpers.with_moved(task.tests))
+        save_backbone(model, file)
+        scores = homework["accuracies"](helpers.load_finetuned(method), with_moved(task.tests))
         about = about_run(started, seed=0, **homework["FINETUNE"])
         log[method] = about | {"loss": [losses[0], losses[-1]], "accuracies": scores}
         print(method, log[method], flush=True)
@@ -105,110 +101,10 @@ def finetune() -> None:
     path.write_text(json.dumps(rounded(log), indent=1) + "\n", encoding="utf-8")
 
 
-def sources(names: dict[str, Any]) -> dict[str, list[Any]]:
-    """What is evaluated, by name: fixed features, random networks, and every backbone of assets/ with its other seeds in runs/."""
-    import helpers
-
-    found: dict[str, list[Any]] = {"colours": [helpers.colours], "pixels": [helpers.pixels], "random": []}
-    for seed in range(SEEDS):
-        torch.manual_seed(seed)
-        found["random"].append(names["make_backbone"]("smoke"))
-    for file in sorted(ASSETS.glob("*.json")):
-        if file.with_suffix(".safetensors").is_file():
-            files = [file.with_suffix(".safetensors"), *sorted(RUNS.glob(f"seed*/{file.stem}.safetensors"))]
-            found[file.stem] = [helpers.load_backbone(f) for f in files]
-    for file in sorted(RUNS.glob("transductive/*.safetensors")):
-        found[f"{file.stem}, transductive"] = [helpers.load_backbone(file)]
-    return found
-
-
-def step_cost(learner: Any, images: torch.Tensor) -> dict[str, float]:
-    """Forward and backward pass on two views of `images`: seconds, best of five, and peak memory beyond the learner itself in MB.
-
-    Not taken from the logs of the trainings: those ran beside different other work.
-    """
-    generator = torch.Generator().manual_seed(0)
-    views = [learner.augment(images, generator) for _ in range(2)]
-    learner.before_epoch(images, generator)
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = learner.loss(views, torch.arange(len(images)))
-        loss.backward()
-
-    step()  # allocates the gradients
-    seconds = min(timeit.repeat(step, number=1, repeat=5))
-    return {"seconds_per_step": round(seconds, 3), "megabytes": round(peak_bytes(step) / 1e6, 1)}
-
-
-def evaluate_methods(
-    names: dict[str, Any], homework: dict[str, Any], wanted: Sequence[str] | None = None
-) -> dict[str, dict]:
-    """Probe, k-NN and fine-tuning of every source and training from scratch: {name: {way: {test: [[label seeds] per seed]}}}.
-
-    "kinds: probe" and so on are the same on week 01's task with ten labels a class. `wanted` names the rows; default: all.
-    """
-    import helpers
-
-    tasks = {"": partial(helpers.load_task, "smoke"), "kinds: ": partial(helpers.load_kinds, 10)}
-    found: dict[str, dict] = {}
-
-    def trained(load: Any, train: Any, first_seed: int = 0) -> dict[str, list[float]]:
-        """Accuracies of what `train` makes, on every test one for each choice of labels."""
-        rows: dict[str, list[float]] = {}
-        for labels in range(SEEDS):
-            task = load(seed=labels)
-            model, _ = train(task.train, len(task.names), seed=first_seed + labels)
-            for test, accuracy in homework["accuracies"](model, helpers.with_moved(task.tests)).items():
-                rows.setdefault(test, []).append(accuracy)
-        return rows
-
-    def collect(name: str, way: str, rows: list[dict[str, list[float]]]) -> None:
-        found.setdefault(name, {})[way] = {test: [row[test] for row in rows] for test in rows[0]}
-        shown = {test: round(sum(map(sum, v)) / sum(map(len, v)), 1) for test, v in found[name][way].items()}
-        print(name, way, {test: shown[test] for test in shown if "," not in test or test.startswith("id")}, flush=True)
-
-    everything = {"scratch": []} | sources(names)
-    if unknown := set(wanted or ()) - set(everything):
-        raise SystemExit(f"There is no row {', '.join(sorted(unknown))}: the rows are {', '.join(everything)}.")
-    for name in wanted or everything:
-        backbones = everything[name]
-        if name == "scratch":
-            for kind, load in tasks.items():
-                rows = [trained(load, homework["train_supervised"], SEEDS * seed) for seed in range(SEEDS)]
-                collect(name, f"{kind}finetune", rows)
-            continue
-        for kind, load in tasks.items():
-            scores = [names["evaluate"](source, load=load) for source in backbones]
-            for way in scores[0]:
-                collect(name, f"{kind}{way}", [score[way] for score in scores])
-            if name not in ("colours", "pixels", "random"):
-                rows = [trained(load, partial(homework["train_finetuned"], source)) for source in backbones]
-                collect(name, f"{kind}finetune", rows)
-    return found
-
-
-def measure_costs(names: dict[str, Any], homework: dict[str, Any]) -> dict[str, dict]:
-    """What a committed training took, {method: {"steps", "batch_size", "seconds_per_step", "megabytes"}}; measured one after the other, on a quiet machine."""
-    import helpers
-
-    images, learners = helpers.load_unlabelled("smoke")[:BATCH_SIZE], {**names["LEARNERS"], **homework["LEARNERS"]}
-    found = {}
-    for log in sorted(ASSETS.glob("*.json")):
-        if log.stem in learners:
-            about = json.loads(log.read_text(encoding="utf-8"))
-            steps = {key: about[key] for key in ("steps", "batch_size")}
-            found[log.stem] = steps | step_cost(learners[log.stem](), images)
-            print(log.stem, found[log.stem], flush=True)
-    return found
-
-
-def measure(parts: Sequence[str], rows_wanted: Sequence[str] | None) -> None:
-    """Renew parts of assets/tables.json, of "methods" only the wanted rows; SimCLR and BYOL are the homework's."""
-    names, homework, file = seminar_names(WEEK), Homework(WEEK).namespace(), ASSETS / "tables.json"
-
-    def simclr(temperature: float) -> Any:
-        return homework["SimCLR"](homework["SETTINGS"] | {"temperature": temperature})
+def all_names() -> dict[str, Any]:
+    """The seminar's names with tables that are measured, and what measure.py takes of the homework beside."""
+    names, homework = seminar_names(WEEK), Homework(WEEK).namespace()
+    import measure
 
     class TargetIsOnline(homework["BYOL"]):
         """BYOL with tau = 0."""
@@ -216,34 +112,60 @@ def measure(parts: Sequence[str], rows_wanted: Sequence[str] | None) -> None:
         def after_step(self, progress: float) -> None:
             homework["update_target"](self.target, self.online, 0.0)
 
-    collapse = names["COLLAPSE"] | {
+    names |= {name: homework[name] for name in ("BYOL", "MoCoV2", "train_supervised", "train_finetuned", "accuracies")}
+    names["BYOL_VARIANTS"] = {
         "BYOL": homework["BYOL"],
         "BYOL, no predictor": lambda: homework["BYOL"](homework["SETTINGS"] | {"predictor": False}),
         "BYOL, tau = 0": TargetIsOnline,
     }
+    names["tables"] = Tables(ASSETS / "tables.json", measure, seminar=names, seeds=SEEDS, retrain=True)
+    return names
+
+
+def methods(names: dict[str, Any], wanted: Sequence[str] | None) -> list[Row]:
+    """The part "methods" on the backbones in assets/ and runs/; of other rows than the wanted ones the committed numbers."""
+    import helpers
+    import measure
+
+    s = Names(names)
+    for method, file in measure.FILES.items():
+        for seed in range(SEEDS):
+            path = (RUNS / f"seed{seed}" if seed else ASSETS) / f"{file}.safetensors"
+            measure._PRETRAINED[method, seed] = helpers.load_backbone(path), {}
+    rows = list(names["tables"].measure("methods"))
+    path = RUNS / "transductive" / "simclr.safetensors"
+    if path.is_file():
+        rows += [
+            row | {"method": "SimCLR, transductive"}
+            for row in measure.scored(s, "SimCLR", 0, helpers.load_backbone(path))
+        ]
+    if not wanted:
+        return rows
+    before = json.loads((ASSETS / "tables.json").read_text(encoding="utf-8"))["methods"]
+    if unknown := set(wanted) - {row["method"] for row in rows}:
+        raise SystemExit(f"There is no row {', '.join(sorted(unknown))} to measure.")
+    kept = [row for row in before if row["method"] not in wanted]
+    return kept + [row for row in rows if row["method"] in wanted]
+
+
+def measure_tables(parts: Sequence[str], rows_wanted: Sequence[str] | None) -> None:
+    """Renew parts of assets/tables.json, of "methods" only the wanted rows."""
+    names, file = all_names(), ASSETS / "tables.json"
     for part in parts:
         started = clocks()
-        if part == "methods":
-            rows = evaluate_methods(names, homework, rows_wanted)
-            # read afterwards: other rows may be measured at the same time
-            before = json.loads(file.read_text(encoding="utf-8")) if rows_wanted and file.is_file() else {}
-            rows = before.get(part, {}) | rows
-        elif part == "costs":
-            rows = measure_costs(names, homework)
-        else:
-            rows = names["measure_tables"](range(SEEDS), part, simclr=simclr, collapse=collapse)[part]
+        rows = methods(names, rows_wanted) if part == "methods" else names["tables"][part]
         about = about_run(started)
-        if part == "methods":
-            about = before.get("about", {}).get(part, about)  # what the whole table took
+        if part == "methods" and rows_wanted:  # what the whole table took
+            about = json.loads(file.read_text(encoding="utf-8"))["about"].get(part, about)
         write_table(file, part, rows, about)
-        print(f"{part}: {about['minutes']} minutes", flush=True)
+        print(f"{part}: {len(rows)} rows, {about['minutes']} minutes", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     train = commands.add_parser("pretrain", help="train one method")
-    train.add_argument("method", help="a key of the seminar's or the homework's LEARNERS")
+    train.add_argument("method", choices=(*HOMEWORK, *SEMINAR))
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--steps", type=int, help=f"default: as many as the committed checkpoint had, or {STEPS}")
     train.add_argument("--transductive", action="store_true", help="on all pictures, those of the tests among them")
@@ -260,7 +182,7 @@ def main() -> None:
     elif args.what == "finetune":
         finetune()
     else:
-        measure(args.only or PARTS, args.row)
+        measure_tables(args.only or PARTS, args.row)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,25 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+import lsdl.settings
 from lsdl.author.full_scale import Measured, measure
 from lsdl.author.homework import Homework
 from lsdl.author.seminar import seminar_names
 
 WEEK = Path(__file__).resolve().parents[1]
 TOKENIZER = WEEK / "assets" / "llama" / "tokenizer.json"
+
+
+def shorten(helpers: ModuleType) -> None:
+    """Fewer texts, seeds and layers, since full scale measures every table: what the models reach is judged at smoke."""
+    load, fewer = lsdl.settings.load_settings, {"batch": 2, "texts": 4, "deep": 2, "stride": 128, "seeds": 2}
+    lsdl.settings.load_settings = lambda *given, **more: load(*given, **more) | fewer
 
 
 def stand_in(folder: Path) -> dict[str, str]:
@@ -46,17 +54,17 @@ def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
     os.environ.pop("TEXT_STEPS")  # the stand-in's: here the steps of a whole training are counted
     smaller = dict(layers=1, dim=32, batch=2, deep=2, deep_dim=32) if tiny else {}
     seminar = seminar_names(WEEK, smaller, scale="full", device=str(device))
-    settings, config = seminar["SETTINGS"], seminar["Config"]
+    settings, base = seminar["SETTINGS"], seminar["BASE"]
     per_call = 1 if tiny else 20
     trainings = {
-        "training, RoPE and SwiGLU": config(),
-        "training, Shaw's positions": config(positions="shaw"),
-        "training, deep, RMSNorm": config(layers=settings["deep"], dim=settings["deep_dim"]),
+        "training, RoPE and SwiGLU": base,
+        "training, Shaw's positions": base._replace(positions="shaw"),
+        "training, deep, RMSNorm": base._replace(layers=settings["deep"], dim=settings["deep_dim"]),
     }
     for what, c in trainings.items():
         size = f"{settings['batch']} x {settings['length']} tokens"
         row = Measured(what, f"{c.layers} layers of {c.dim}", size, steps=settings["steps"])
-        yield measure(row, lambda c=c: partial(seminar["fit"], c, 0, per_call), device, per_call=per_call)
+        yield measure(row, lambda c=c: partial(seminar["fit"], c, seed=0, steps=per_call), device, per_call=per_call)
 
     yield from generation(seminar, device, tiny)
     yield measure(*report_timing(device, tiny), device, repeat=1)
@@ -102,12 +110,12 @@ def report_timing(device: torch.device, tiny: bool) -> tuple[Measured, Callable[
     import helpers
 
     homework = Homework(WEEK)
-    names, cells = homework.namespace(), {cell.grade_id: cell.source for cell in homework.graded}
+    names, cells = homework.namespace(), {cell.id: cell.source for cell in homework.notebook.cells}
     settings = names["SCALES"]["smoke" if tiny else "full"]
     names |= {"SETTINGS": settings, "device": device, "sizes": helpers.MODELS[settings["model"]]}
 
     def make() -> Callable[[], None]:
-        exec(cells["report_table"], names)
-        return lambda: exec(cells["report_timing"], names)
+        exec(cells["report-table"], names)
+        return lambda: exec(cells["report-timing"], names)
 
     return Measured("the homework's timing of a layer", settings["model"], f"{settings['lengths'][-1]} tokens"), make

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from helpers import finish, start
+from checking import finish, start
 from torch import Tensor
 
 from lsdl.checks import Alternative, Mistake
@@ -15,48 +15,6 @@ from lsdl.checks import Alternative, Mistake
 NOTHING = float("-inf")
 
 # Task 1
-
-
-def norm_eps_outside(x, weight, eps=1e-6):
-    wide = x.float()
-    return (wide / (wide.square().mean(-1, keepdim=True).sqrt() + eps) * weight.float()).to(x.dtype)
-
-
-def norm_with_mean(x, weight, eps=1e-6):
-    wide = x.float()
-    return (F.layer_norm(wide, wide.shape[-1:], weight.float(), eps=eps)).to(x.dtype)
-
-
-def norm_of_sum(x, weight, eps=1e-6):
-    wide = x.float()
-    return (wide * torch.rsqrt(wide.square().sum(-1, keepdim=True) + eps) * weight.float()).to(x.dtype)
-
-
-def norm_over_everything(x, weight, eps=1e-6):
-    wide = x.float()
-    return (wide * torch.rsqrt(wide.square().mean() + eps) * weight.float()).to(x.dtype)
-
-
-def norm_in_given_type(x, weight, eps=1e-6):
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
-
-
-def norm_root_cast(x, weight, eps=1e-6):
-    return x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + eps).to(x.dtype) * weight
-
-
-def norm_returns_float32(x, weight, eps=1e-6):
-    wide = x.float()
-    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * weight.float()
-
-
-def norm_weight_after_cast(x, weight, eps=1e-6):
-    wide = x.float()
-    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
-
-
-def norm_of_library(x, weight, eps=1e-6):
-    return (F.rms_norm(x.float(), x.shape[-1:], eps=eps) * weight.float()).to(x.dtype)
 
 
 def norm_gradient(
@@ -92,6 +50,13 @@ def norm_gradient_by_jacobian(grad_y, x, weight, eps=1e-6):
     jacobian = r[:, None, None] * eye - r[:, None, None] ** 3 * torch.einsum("ni,nj->nij", rows, rows) / x.shape[-1]
     grad_x = torch.einsum("ni,nij->nj", grads * weight, jacobian)
     return grad_x.view_as(x), torch.einsum("ni,ni,n->i", grads, rows, r)
+
+
+def norm_gradient_in_x(grad_y, x, weight, eps=1e-6):
+    """In x and the cube of r, as a derivation without x-hat gives it."""
+    r = (x.square().mean(-1, keepdim=True) + eps).rsqrt()
+    g = grad_y * weight
+    return r * g - r**3 * x * (g * x).sum(-1, keepdim=True) / x.shape[-1], (grad_y * x * r).flatten(0, -2).sum(0)
 
 
 # Task 2
@@ -186,16 +151,8 @@ def half_split_over_heads(rows, heads):
     return half_split_by_index(rows, 1)
 
 
-def interleaved_over_heads(rows, heads):
-    return interleaved_by_index(rows, 1)
-
-
 def half_split_reversed(rows, heads):
     return rows.unflatten(0, (heads, -1, 2)).flip(2).transpose(1, 2).flatten(0, 2)
-
-
-def interleaved_reversed(rows, heads):
-    return rows.unflatten(0, (heads, 2, -1)).flip(1).transpose(1, 2).flatten(0, 2)
 
 
 # Task 3
@@ -291,62 +248,9 @@ def swiglu_of_two(x, gate_up, down):
     return (gate / (1 + torch.exp(-gate)) * (x @ gate_up[hidden:].T)) @ down.T
 
 
-def fuse_one_block(gate, up, shards=1):
-    return torch.cat((gate, up))
-
-
-def split_one_block(gate_up, shards=1):
-    return gate_up.chunk(2)
-
-
-def fuse_up_first(gate, up, shards=1):
-    return fuse_by_loop(up, gate, shards)
-
-
-def split_up_first(gate_up, shards=1):
-    return split_by_loop(gate_up, shards)[::-1]
-
-
-def fuse_rows(gate, up, shards=1):
-    return torch.stack((gate, up), 1).flatten(0, 1)
-
-
-def split_rows(gate_up, shards=1):
-    return gate_up[0::2], gate_up[1::2]
-
-
-def fuse_by_loop(gate, up, shards=1):
-    return torch.cat([part for pair in zip(gate.chunk(shards), up.chunk(shards), strict=True) for part in pair])
-
-
-def split_by_loop(gate_up, shards=1):
-    parts = gate_up.chunk(2 * shards)
-    return torch.cat(parts[0::2]), torch.cat(parts[1::2])
-
-
-def width_down(dim, multiple):
-    return 8 * dim // 3 // multiple * multiple
-
-
-def width_nearest(dim, multiple):
-    return round(8 * dim / 3 / multiple) * multiple
-
-
-def width_of_four(dim, multiple):
-    return -(-4 * dim // multiple) * multiple
-
-
-def width_one_more(dim, multiple):
-    return (8 * dim // 3 // multiple + 1) * multiple
-
-
-def width_up_first(dim, multiple):
-    return math.ceil(8 * dim / 3 / multiple) * multiple
-
-
-def width_of_llama(dim, multiple):
-    hidden = int(2 * (4 * dim) / 3)
-    return multiple * ((hidden + multiple - 1) // multiple)
+def swiglu_by_einsum(x, gate_up, down):
+    gate, up = torch.einsum("...d,ghd->g...h", x, gate_up.unflatten(0, (2, -1)))
+    return torch.einsum("...h,dh->...d", gate * torch.sigmoid(gate) * up, down)
 
 
 # Task 5
@@ -612,6 +516,11 @@ def route_by_loop(logits, noise, k):
     return gates / gates.sum(1, keepdim=True), experts
 
 
+def route_by_probabilities(logits, noise, k):
+    gates, experts = (logits + noise).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    return gates[:, :k] / gates[:, :k].sum(-1, keepdim=True), experts[:, :k]
+
+
 def keep_variant(
     capacity: Callable[[float], int] = math.ceil,
     per_token: bool = False,
@@ -636,81 +545,13 @@ def keep_variant(
     return kept_assignments
 
 
-def moe_variant(
-    renormalised: bool = False, residual: bool = True, drops: bool = True, gated: bool = True, transposed: bool = False
-) -> Callable:
-    def moe_output(x, gates, experts, kept, weights):
-        gates = gates * kept if drops else gates
-        if renormalised:
-            gates = gates / gates.sum(1, keepdim=True).clamp_min(1e-9)
-        gates = gates if gated else kept.to(x.dtype)
-        chosen = weights[experts]  # (T, k, dim, dim)
-        outputs = torch.einsum("tkji,tj->tki" if not transposed else "tkij,tj->tki", chosen, x)
-        return residual * x + (gates[..., None] * outputs).sum(1)
-
-    return moe_output
-
-
-def moe_zero_for_dropped(x, gates, experts, kept, weights):
-    return moe_variant()(x, gates, experts, kept, weights) * kept.any(1, keepdim=True)
-
-
-def importance_variant(counted: bool = False, squared: bool = True, by_mean: bool = False) -> Callable:
-    def importance_loss(gates, experts, num_experts):
-        values = torch.ones_like(gates) if counted else gates
-        importance = torch.zeros(num_experts).index_add(0, experts.flatten(), values.flatten())
-        deviation = importance.std(correction=0)
-        if by_mean:
-            return deviation.square() / importance.mean()
-        return (deviation / importance.mean()) ** (2 if squared else 1)
-
-    return importance_loss
-
-
-def importance_first_choices(gates, experts, num_experts):
-    return importance_variant()(gates[:, :1], experts[:, :1], num_experts)
-
-
-def importance_unbiased(gates, experts, num_experts):
-    importance = torch.zeros(num_experts).index_add(0, experts.flatten(), gates.flatten())
-    return importance.var() / importance.mean() ** 2
-
-
-def importance_by_one_hot(gates, experts, num_experts):
-    importance = (F.one_hot(experts, num_experts) * gates[..., None]).sum((0, 1))
-    return (importance / importance.mean() - 1).square().mean()
-
-
-def switch_variant(
-    first_only: bool = False,
-    by_tokens: bool = False,
-    times_experts: bool = True,
-    of_logits: bool = False,
-    detached: bool = False,
-    summed: bool = False,
-) -> Callable:
-    def switch_loss(logits, experts):
-        used = experts[:, :1] if first_only else (logits.topk(experts.shape[1]).indices if of_logits else experts)
-        counts = torch.bincount(used.flatten(), minlength=logits.shape[1])
-        share = counts / (len(experts) if by_tokens else used.numel())
-        mean = logits.softmax(-1).sum(0) if summed else logits.softmax(-1).mean(0)
-        loss = (share * (mean.detach() if detached else mean)).sum()
-        return logits.shape[1] * loss if times_experts else loss
-
-    return switch_loss
-
-
-def switch_renormalised(logits, experts):
-    """P of the chosen experts' renormalised gates."""
-    gates = logits.gather(1, experts).softmax(-1)
-    mean = torch.zeros(logits.shape[1]).index_add(0, experts.flatten(), gates.flatten()) / len(logits)
-    share = torch.bincount(experts.flatten(), minlength=logits.shape[1]) / experts.numel()
-    return logits.shape[1] * (share * mean).sum()
-
-
-def switch_by_one_hot(logits, experts):
-    share = F.one_hot(experts, logits.shape[1]).float().mean((0, 1))
-    return logits.shape[1] * (share @ torch.exp(logits.log_softmax(-1)).mean(0))
+def keep_by_expert(experts, num_experts, factor):
+    """Expert by expert: the first places of its queue."""
+    queue = experts.T.flatten()
+    kept = torch.zeros_like(queue, dtype=torch.bool)
+    for e in range(num_experts):
+        kept[(queue == e).nonzero()[: math.ceil(factor * experts.numel() / num_experts)]] = True
+    return kept.view(experts.T.shape).T
 
 
 # Task 9
@@ -772,7 +613,6 @@ def relative_gathered(q, embeddings, keys):
     return (q @ embeddings.T).gather(-1, row).masked_fill(distance < 0, 0.0)
 
 
-NORM = ("rms_norm_value", "rms_norm_bfloat16")
 ROPE = ("rope_value", "rope_positions", "rope_bfloat16")
 GQA = ("gqa_uncached", "gqa_chunks", "gqa_padding", "gqa_mqa_and_mha")
 FLASH = ("flash_attention_value", "flash_attention_bottom_right")
@@ -781,41 +621,6 @@ SLOPES = ("alibi_slopes_powers", "alibi_slopes_others")
 RELATIVE = ("relative_scores_value", "relative_scores_cached")
 
 MISTAKES = [
-    Mistake(
-        "epsilon is added to the root: it stands inside, mean square + epsilon, where it also bounds the gradient.",
-        {"rms_norm": norm_eps_outside},
-        NORM,
-    ),
-    Mistake(
-        "The mean is subtracted: that is LayerNorm. RMSNorm only divides.",
-        {"rms_norm": norm_with_mean},
-        NORM,
-    ),
-    Mistake(
-        "The squares are summed: divide by dim, so that a row of ones stays a row of ones.",
-        {"rms_norm": norm_of_sum},
-        NORM,
-    ),
-    Mistake(
-        "One mean square for all rows: each row (last dimension) has its own.",
-        {"rms_norm": norm_over_everything},
-        NORM,
-    ),
-    Mistake(
-        "Squares and root are computed in bfloat16, which rounds each of them to 8 bits: start with x.float().",
-        {"rms_norm": norm_in_given_type},
-        ("rms_norm_bfloat16",),
-    ),
-    Mistake(
-        "Only the root is computed in float32, the product with x in bfloat16: cast after x-hat, not before.",
-        {"rms_norm": norm_root_cast},
-        ("rms_norm_bfloat16",),
-    ),
-    Mistake(
-        "The result stays in float32: cast it to the type of x, else the rest of the model runs in float32.",
-        {"rms_norm": norm_returns_float32},
-        ("rms_norm_bfloat16",),
-    ),
     Mistake(
         "The second term of grad_x has the wrong sign: r falls when x_j^2 grows, so it is subtracted.",
         {"rms_norm_backward": norm_gradient(sign=-1)},
@@ -935,18 +740,18 @@ MISTAKES = [
         ("rope_bfloat16",),
     ),
     Mistake(
-        "The two directions are exchanged: to_half_split gathers the first numbers of all pairs in the upper half of a head.",
-        {"to_half_split": interleaved_by_index, "to_interleaved": half_split_by_index},
+        "The rows move in the opposite direction: to_half_split gathers the first numbers of all pairs in the first half of a head's rows.",
+        {"to_half_split": interleaved_by_index},
         ("rope_conversion",),
     ),
     Mistake(
         "The rows move across heads: each head keeps its own rows, use `heads`.",
-        {"to_half_split": half_split_over_heads, "to_interleaved": interleaved_over_heads},
+        {"to_half_split": half_split_over_heads},
         ("rope_conversion",),
     ),
     Mistake(
         "First and second numbers of the pairs are exchanged, which turns the pairs the other way round.",
-        {"to_half_split": half_split_reversed, "to_interleaved": interleaved_reversed},
+        {"to_half_split": half_split_reversed},
         ("rope_conversion",),
     ),
     Mistake(
@@ -1023,44 +828,6 @@ MISTAKES = [
         "Gate and up rows are read alternately: in one shard all gate rows come before all up rows.",
         {"swiglu": glu(alternate=True)},
         ("swiglu_value",),
-    ),
-    Mistake(
-        "The shards are ignored: each shard's rows, of both matrices, have to stand in one block.",
-        {"fuse_gate_up": fuse_one_block, "split_gate_up": split_one_block},
-        ("swiglu_fused_weight",),
-    ),
-    Mistake(
-        "The up rows come first: in every shard the gate's do.",
-        {"fuse_gate_up": fuse_up_first, "split_gate_up": split_up_first},
-        ("swiglu_fused_weight",),
-    ),
-    Mistake(
-        "Rows of gate and up alternate one by one: blocks of hidden / shards rows do.",
-        {"fuse_gate_up": fuse_rows, "split_gate_up": split_rows},
-        ("swiglu_fused_weight",),
-    ),
-    Mistake(
-        "The width is rounded down to a multiple: round up.", {"hidden_width": width_down}, ("swiglu_hidden_width",)
-    ),
-    Mistake(
-        "The width is rounded to the nearest multiple: round up.",
-        {"hidden_width": width_nearest},
-        ("swiglu_hidden_width",),
-    ),
-    Mistake(
-        "The width is that of two matrices, 4 dim: three matrices with as many parameters have 2/3 of it.",
-        {"hidden_width": width_of_four},
-        ("swiglu_hidden_width",),
-    ),
-    Mistake(
-        "A width that is a multiple already gets one more: adding 1 is no rounding up.",
-        {"hidden_width": width_one_more},
-        ("swiglu_hidden_width",),
-    ),
-    Mistake(
-        "8 dim / 3 is rounded up at once: it is rounded down to an integer first (as Llama's code does), then up to the multiple.",
-        {"hidden_width": width_up_first},
-        ("swiglu_hidden_width",),
     ),
     Mistake(
         "Query head h reads the KV head h mod G: neighbours share one, h // (H / G). repeat_interleave, not repeat.",
@@ -1298,91 +1065,6 @@ MISTAKES = [
         ("moe_capacity",),
     ),
     Mistake(
-        "The gates are renormalised over what was kept: a dropped assignment contributes 0 and the others stay as they are.",
-        {"moe_output": moe_variant(renormalised=True)},
-        ("moe_output_value",),
-    ),
-    Mistake(
-        "x is missing: the layer has a residual connection, so a token without an expert passes through.",
-        {"moe_output": moe_variant(residual=False)},
-        ("moe_output_value",),
-    ),
-    Mistake(
-        "Tokens without an expert become 0: they pass through.",
-        {"moe_output": moe_zero_for_dropped},
-        ("moe_output_value",),
-    ),
-    Mistake(
-        "Dropped assignments are computed, too: use `kept`.",
-        {"moe_output": moe_variant(drops=False)},
-        ("moe_output_value",),
-    ),
-    Mistake(
-        "The outputs are not multiplied by their gates.",
-        {"moe_output": moe_variant(gated=False)},
-        ("moe_output_value",),
-    ),
-    Mistake(
-        "The weights are transposed: a row x_t is multiplied from the left, x_t W.",
-        {"moe_output": moe_variant(transposed=True)},
-        ("moe_output_value",),
-    ),
-    Mistake(
-        "Assignments are counted: the importance sums their gates, so that it has a gradient.",
-        {"importance_loss": importance_variant(counted=True)},
-        ("moe_importance",),
-    ),
-    Mistake(
-        "This is the coefficient of variation: square it.",
-        {"importance_loss": importance_variant(squared=False)},
-        ("moe_importance",),
-    ),
-    Mistake(
-        "The variance is divided by the mean: divide by its square, so that the loss does not depend on the number of tokens.",
-        {"importance_loss": importance_variant(by_mean=True)},
-        ("moe_importance",),
-    ),
-    Mistake(
-        "Only first choices count: the importance sums over all k.",
-        {"importance_loss": importance_first_choices},
-        ("moe_importance",),
-    ),
-    Mistake(
-        "The factor E is missing: with it, balance gives 1 for any number of experts.",
-        {"switch_loss": switch_variant(times_experts=False)},
-        ("moe_switch",),
-    ),
-    Mistake(
-        "f counts first choices only: it is the share of all k T assignments.",
-        {"switch_loss": switch_variant(first_only=True)},
-        ("moe_switch",),
-    ),
-    Mistake(
-        "f is divided by T: it is the share of k T assignments, so it adds up to 1.",
-        {"switch_loss": switch_variant(by_tokens=True)},
-        ("moe_switch",),
-    ),
-    Mistake(
-        "P is summed over the tokens: it is their mean.",
-        {"switch_loss": switch_variant(summed=True)},
-        ("moe_switch",),
-    ),
-    Mistake(
-        "f is computed from the logits: it counts the experts that are passed in.",
-        {"switch_loss": switch_variant(of_logits=True)},
-        ("moe_switch",),
-    ),
-    Mistake(
-        "P is made of the gates of the chosen: it is the mean of the full softmax over all experts.",
-        {"switch_loss": switch_renormalised},
-        ("moe_switch",),
-    ),
-    Mistake(
-        "No gradient: only f is a constant, P is not.",
-        {"switch_loss": switch_variant(detached=True)},
-        ("moe_switch",),
-    ),
-    Mistake(
         "The rows are counted from the wrong end: the last row is the distance 0.",
         {"relative_scores": relative_direct(reverse=True)},
         RELATIVE,
@@ -1430,37 +1112,21 @@ MISTAKES = [
 ]
 
 ALTERNATIVES = [
-    Alternative({"rms_norm": norm_weight_after_cast}, also_accepted=True),
-    Alternative({"rms_norm": norm_of_library, "rms_norm_backward": norm_gradient_by_jacobian}),
-    Alternative(
-        {"apply_rope": rope_complex, "to_half_split": half_split_by_index, "to_interleaved": interleaved_by_index}
-    ),
+    Alternative({"rms_norm_backward": norm_gradient_by_jacobian}),
+    Alternative({"rms_norm_backward": norm_gradient_in_x}),
+    Alternative({"apply_rope": rope_complex, "to_half_split": half_split_by_index}),
     Alternative({"apply_rope": rope_cast_cosine}),
     Alternative({"alibi_slopes": slopes_recursive, "alibi_bias": bias_by_key}),
-    Alternative(
-        {
-            "swiglu": swiglu_of_two,
-            "fuse_gate_up": fuse_by_loop,
-            "split_gate_up": split_by_loop,
-            "hidden_width": width_of_llama,
-        }
-    ),
+    Alternative({"swiglu": swiglu_of_two}),
+    Alternative({"swiglu": swiglu_by_einsum}),
     Alternative({"gqa": gqa_by_sdpa}),
     Alternative({"gqa": gqa_variant()}),
     Alternative(
         {"flash_tile": tile_by_loop, "flash_merge": merge_by_softmax, "flash_attention": attention_all_at_once}
     ),
     Alternative({"flash_tile": tile_normalised}),
-    Alternative(
-        {
-            "route": route_by_loop,
-            "kept_assignments": keep_variant(),
-            "moe_output": moe_variant(),
-            "importance_loss": importance_by_one_hot,
-            "switch_loss": switch_by_one_hot,
-        }
-    ),
-    Alternative({"importance_loss": importance_unbiased}, also_accepted=True),
+    Alternative({"route": route_by_loop, "kept_assignments": keep_variant()}),
+    Alternative({"route": route_by_probabilities, "kept_assignments": keep_by_expert}),
     Alternative({"relative_scores": relative_gathered}),
     Alternative({"relative_scores": relative_direct()}),
 ]

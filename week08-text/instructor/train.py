@@ -25,11 +25,15 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
+from lsdl.tables import Tables
+from lsdl.torch_tools import training_autocast, training_dtype
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS = WEEK / "assets"
 PARTS = ("positions", "depth", "experts", "documents", "mlp", "norm", "kv", "init")
 PACKAGES = ("torch", "transformers", "tokenizers")
+# SETTINGS with which a test runs the seminar with RETRAIN = True: trainings of two steps, two seeds
+CHEAP = dict(steps=2, live_steps=2, seeds=2, deep=2, deep_dim=32, deep_steps=2, texts=4, stride=64, lengths=[256, 512])
 SEEDS, VOCABULARY, LENGTH = 3, 1024, 256
 SIZES = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 3}
 SIZES |= {"num_attention_heads": 6, "num_key_value_heads": 2}
@@ -108,7 +112,7 @@ def train_llama(seed: int, steps: int, folder: Path) -> None:
     for step in range(1, steps + 1):
         begin = torch.randint(len(train) - LENGTH, (size,), generator=generator)
         ids = train[begin[:, None] + torch.arange(LENGTH + 1)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast("cpu"):
             logits = model(ids[:, :-1]).logits
         loss = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
         optimizer.zero_grad()
@@ -133,19 +137,23 @@ def train_llama(seed: int, steps: int, folder: Path) -> None:
         nats = loss_on(saved, ids)
         bits = nats / math.log(2) * len(ids) / characters
         found[part] = baselines(train, ids) | {"llama": nats, "llama, bits per character": bits}
-    settings = {"seed": seed, "steps": steps, "length": LENGTH, "autocast": "bfloat16", **RECIPE}
+    autocast = str(training_dtype("cpu")).removeprefix("torch.")
+    settings = {"seed": seed, "steps": steps, "length": LENGTH, "autocast": autocast, **RECIPE}
     entry = about_run(started, PACKAGES, **settings, parameters=sum(p.numel() for p in model.parameters()))
     entry |= {"tokens": {part: len(ids) for part, ids in parts.items()}, "loss": found, "log": log}
     entry["sha256"] = digests(folder / "train.json", folder / "model.safetensors")
     (folder / "train.json").write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
 
 
-def measure(parts: Sequence[str], seeds: int, file: Path) -> None:
-    """Renew parts of the tables."""
+def measure_tables(parts: Sequence[str], seeds: int, file: Path) -> None:
+    """Renew parts of the tables: the generators of measure.py on the seminar's own cells tagged `define`."""
+    import measure
+
     names = seminar_names(WEEK)
+    names["tables"] = tables = Tables(file, measure, seminar=names, seeds=seeds, retrain=True)
     for part in parts:
         started = clocks()
-        rows = names["measure_tables"](range(seeds), part)[part]
+        rows = tables[part]
         about = about_run(started, PACKAGES)
         write_table(file, part, rows, about)
         print(f"{part}: {about['minutes']} minutes", flush=True)
@@ -172,7 +180,7 @@ def main() -> None:
     elif args.what == "llama":
         train_llama(args.seed, args.steps, args.out.resolve())
     else:
-        measure(args.only or PARTS, args.seeds, args.out.resolve())
+        measure_tables(args.only or PARTS, args.seeds, args.out.resolve())
 
 
 if __name__ == "__main__":

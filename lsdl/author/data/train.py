@@ -28,6 +28,7 @@ from lsdl.data.augment import random_affine, random_colour, random_resized_crop
 from lsdl.data.captions import KIND_RATE, draw_caption
 from lsdl.data.clip import CHECKPOINTS, WEIGHTS, small_tokenizer
 from lsdl.data.emoji import IMAGE_MEAN, IMAGE_STD, Emoji, load_emoji, normalise
+from lsdl.torch_tools import training_autocast
 
 MODEL_CFG = {
     "embed_dim": 128,
@@ -128,7 +129,7 @@ def train(method: str, steps: int, seed: int, out: Path) -> None:
             images = torch.cat([simclr_view(images, generator), simclr_view(images, generator)])
         else:
             images = augment(images, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with training_autocast("cpu"):
             image = model.visual(images.contiguous(memory_format=torch.channels_last))
             if method.startswith("clip"):
                 captions = [draw_caption(pictures.concepts[c], rng, kind_rate) for c in concepts.tolist()]

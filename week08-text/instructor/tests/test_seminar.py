@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
 from lsdl.author.homework import Homework
 from lsdl.author.seminar import seminar_names
+from lsdl.tables import Tables
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +74,17 @@ def test_memory_by_tiles_grows_with_the_length_and_the_plain_formulas_with_its_s
         for n in (256, 1024):
             q, k, v = torch.randn(3, 1, 2, n, 64)
             found[name].append(seminar.peak_bytes(lambda b=backend, q=q, k=k, v=v: seminar.attend(b, q, k, v)))
-    assert seminar.growth(found["plain formula"], (256, 1024)) > 1.8
-    assert seminar.growth(found["by tiles"], (256, 1024)) < 1.25
+    assert seminar.helpers.growth(found["plain formula"], (256, 1024)) > 1.8
+    assert seminar.helpers.growth(found["by tiles"], (256, 1024)) < 1.25
 
 
 def test_growth_is_the_exponent(seminar) -> None:
-    assert math.isclose(seminar.growth([3 * n**1.5 for n in (2, 5, 9)], (2, 5, 9)), 1.5)
+    assert math.isclose(seminar.helpers.growth([3 * n**1.5 for n in (2, 5, 9)], (2, 5, 9)), 1.5)
 
 
 def test_flops_are_told_apart(seminar) -> None:
     a, b, c = torch.randn(3, 4), torch.randn(4, 5), torch.randn(2, 6, 7)
-    assert seminar.flops(lambda: (a @ b, c @ c.mT)) == {"mm": 2 * 3 * 4 * 5, "bmm": 2 * 2 * 6 * 7 * 6}
+    assert seminar.helpers.flops(lambda: (a @ b, c @ c.mT)) == {"mm": 2 * 3 * 4 * 5, "bmm": 2 * 2 * 6 * 7 * 6}
 
 
 @pytest.mark.parametrize("kv_heads", [8, 2, 1])
@@ -97,14 +99,14 @@ def test_the_cache_holds_what_the_formula_says(seminar, kv_heads: int) -> None:
 
 def test_shaws_scores_are_the_products_with_the_vector_of_the_distance(seminar, generator) -> None:
     q, a = torch.randn(2, 3, 7, 4, generator=generator), torch.randn(4, 4, generator=generator)
-    scores = seminar.shaw_scores(q, a)
+    scores = seminar.models.shaw_scores(q, a)
     for p in range(7):
         for s in range(p + 1):
             torch.testing.assert_close(scores[..., p, s], q[..., p, :] @ a[min(p - s, 3)])
 
 
 def test_sinusoids_are_those_of_the_paper(seminar) -> None:
-    found = seminar.sinusoids(5, 6)
+    found = seminar.models.sinusoids(5, 6)
     for p in range(5):
         for i in range(3):
             angle = p / 10000 ** (2 * i / 6)
@@ -113,9 +115,9 @@ def test_sinusoids_are_those_of_the_paper(seminar) -> None:
 
 
 def test_alibi_lowers_scores_by_slope_times_distance(seminar) -> None:
-    model = seminar.Transformer(seminar.Config(positions="alibi"))
+    model = seminar.models.Transformer(seminar.BASE._replace(positions="alibi"))
     _, (rotary, bias) = model.inputs(torch.zeros(1, 9, dtype=torch.long))
-    heads, at = seminar.Config().heads, torch.arange(9)
+    heads, at = seminar.BASE.heads, torch.arange(9)
     slopes = 2.0 ** (-8 * torch.arange(1, heads + 1) / heads)
     expected = (-slopes[:, None, None] * (at[:, None] - at)).masked_fill(at[:, None] < at, -math.inf)
     assert rotary is None
@@ -123,26 +125,30 @@ def test_alibi_lowers_scores_by_slope_times_distance(seminar) -> None:
 
 
 def test_positions_that_know_distances_do_not_see_a_shift(seminar, generator) -> None:
-    ids = torch.randint(seminar.VOCABULARY, (1, 20), generator=generator)
+    ids = torch.randint(seminar.corpus.vocabulary, (1, 20), generator=generator)
     documents = torch.tensor([[0] * 8 + [1] * 12])
     for name in ("none", "shaw", "rope", "alibi"):
         torch.manual_seed(0)
-        model = seminar.Transformer(seminar.Config(positions=name))
+        model = seminar.models.Transformer(seminar.BASE._replace(positions=name))
         if name == "shaw":
             for block in model.blocks:
                 nn.init.normal_(block.attention.a)
         torch.testing.assert_close(model(ids, documents)[:, 8:], model(ids[:, 8:]), atol=1e-5, rtol=1e-4)
     torch.manual_seed(0)
-    model = seminar.Transformer(seminar.Config(positions="learned"))
+    model = seminar.models.Transformer(seminar.BASE._replace(positions="learned"))
     assert (model(ids, documents)[:, 8:] - model(ids[:, 8:])).abs().max() > 1e-3
 
 
 def test_the_window_reads_the_last_tokens_as_a_fresh_text(tiny) -> None:
     torch.manual_seed(0)
-    model, length = tiny.Transformer(tiny.Config(positions="learned")).eval().requires_grad_(False), tiny.T
+    model, length = (
+        tiny.models.Transformer(tiny.BASE._replace(positions="learned")).eval().requires_grad_(False),
+        tiny.T,
+    )
     nn.init.normal_(model.places.weight)
-    found, ids, stride = tiny.by_position(model), tiny.held_out(4 * tiny.T), tiny.SETTINGS["stride"]
-    full = tiny.losses_at(model, ids)
+    ids, stride = tiny.corpus.held_out(4 * tiny.T, 4), tiny.SETTINGS["stride"]
+    found = tiny.models.by_position(model, ids, stride)
+    full = tiny.models.losses_at(model, ids)
     assert math.isclose(sum(found["full"]) / 16, full.mean(), rel_tol=1e-5)
     for k in (0, len(found["window"]) - 1):
         p = length + stride - 1 + k * stride  # the place whose next token is predicted
@@ -155,13 +161,14 @@ def test_the_window_reads_the_last_tokens_as_a_fresh_text(tiny) -> None:
 @pytest.mark.parametrize("positions", ["rope", "alibi", "shaw"])
 def test_shares_of_attention_add_up_to_one(tiny, positions: str) -> None:
     torch.manual_seed(0)
-    found = tiny.attended(tiny.Transformer(tiny.Config(positions=positions)).eval(), 40)
+    model = tiny.models.Transformer(tiny.BASE._replace(positions=positions)).eval()
+    found = tiny.models.attended(model, tiny.corpus.held_out(40, 8)[:, :-1])
     assert math.isclose(found.sum(), 1.0, rel_tol=1e-4) and (found >= 0).all()
 
 
 def test_attention_is_attributed_to_its_distance(tiny) -> None:
     """A bias that allows only the key three tokens before."""
-    model = tiny.Transformer(tiny.Config(positions="none")).eval()
+    model = tiny.models.Transformer(tiny.BASE._replace(positions="none")).eval()
     inputs = model.inputs
 
     def only_distance_three(ids: torch.Tensor) -> tuple:
@@ -171,7 +178,7 @@ def test_attention_is_attributed_to_its_distance(tiny) -> None:
         return x, (rotary, torch.where(keep, 0.0, -math.inf)[None, None])
 
     model.inputs = only_distance_three
-    found = tiny.attended(model, 40)
+    found = tiny.models.attended(model, tiny.corpus.held_out(40, 8)[:, :-1])
     assert found.argmax() == 3 and math.isclose(found[3], 1.0, rel_tol=1e-5)
 
 
@@ -179,11 +186,11 @@ def test_attention_is_attributed_to_its_distance(tiny) -> None:
 
 
 def test_with_llamas_parts_it_is_llama(seminar, generator) -> None:
-    c = seminar.Config(kv_heads=2)
+    c = seminar.BASE._replace(kv_heads=2)
     torch.manual_seed(0)
-    model = seminar.Transformer(c)
+    model = seminar.models.Transformer(c)
     config = LlamaConfig(
-        vocab_size=seminar.VOCABULARY,
+        vocab_size=seminar.corpus.vocabulary,
         hidden_size=c.dim,
         intermediate_size=c.llama.intermediate_size,
         num_hidden_layers=c.layers,
@@ -203,15 +210,15 @@ def test_with_llamas_parts_it_is_llama(seminar, generator) -> None:
     for k in range(c.layers):
         renamed |= {f"model.layers.{k}.{b}.weight": own[f"blocks.{k}.{a}.weight"] for a, b in places.items()}
     library.load_state_dict(renamed)
-    ids = torch.randint(seminar.VOCABULARY, (2, 40), generator=generator)
+    ids = torch.randint(seminar.corpus.vocabulary, (2, 40), generator=generator)
     torch.testing.assert_close(model(ids), library(ids).logits, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("pre", [True, False])
 def test_a_block_of_2017_is_torchs(seminar, generator, pre: bool) -> None:
-    c = seminar.Config(positions="none", mlp="relu", norm="layer", pre=pre)
+    c = seminar.BASE._replace(positions="none", mlp="relu", norm="layer", pre=pre)
     torch.manual_seed(0)
-    block = seminar.Block(c)
+    block = seminar.models.Block(c)
     library = nn.TransformerEncoderLayer(c.dim, c.heads, 4 * c.dim, 0.0, batch_first=True, norm_first=pre, bias=False)
     a = block.attention
     library.self_attn.in_proj_weight.data = torch.cat([a.q.weight, a.k.weight, a.v.weight]).detach()
@@ -226,20 +233,20 @@ def test_a_block_of_2017_is_torchs(seminar, generator, pre: bool) -> None:
 
 @pytest.mark.parametrize(("name", "act"), [("reglu", F.relu), ("geglu", F.gelu), ("swiglu", F.silu)])
 def test_gated_layers_are_their_formulas(seminar, generator, name: str, act) -> None:
-    layer = seminar.make_mlp(seminar.Config(mlp=name))
+    layer = seminar.models.MLPS[name](seminar.BASE._replace(mlp=name))
     gate, up = (layer.gate_proj, layer.up_proj) if name == "swiglu" else (layer.gate, layer.up)
-    x = torch.randn(3, 5, seminar.Config().dim, generator=generator)
+    x = torch.randn(3, 5, seminar.BASE.dim, generator=generator)
     expected = (act(x @ gate.weight.T) * (x @ up.weight.T)) @ layer.down_proj.weight.T
     torch.testing.assert_close(layer(x), expected)
 
 
 def test_all_mlps_but_the_experts_have_equal_parameters(seminar) -> None:
     kinds = ("relu", "gelu", "reglu", "geglu", "swiglu")
-    assert len({sum(p.numel() for p in seminar.make_mlp(seminar.Config(mlp=k)).parameters()) for k in kinds}) == 1
+    assert len({sum(p.numel() for p in seminar.models.MLPS[k](seminar.BASE).parameters()) for k in kinds}) == 1
 
 
 def test_scaled_initialisation_shrinks_the_last_matrices_of_both_sublayers_only(seminar) -> None:
-    plain, scaled = (seminar.Transformer(seminar.Config(scaled=s, layers=8)) for s in (False, True))
+    plain, scaled = (seminar.models.Transformer(seminar.BASE._replace(scaled=s, layers=8)) for s in (False, True))
     for (name, a), b in zip(plain.named_parameters(), scaled.parameters(), strict=True):
         if a.ndim > 1:
             last = name.endswith(("attention.o.weight", "mlp.down_proj.weight"))
@@ -248,33 +255,36 @@ def test_scaled_initialisation_shrinks_the_last_matrices_of_both_sublayers_only(
 
 def test_experts_are_mixtrals_and_the_balancing_loss_is_e_sum_f_p(seminar) -> None:
     torch.manual_seed(0)
-    model = seminar.Transformer(seminar.Config(mlp="experts"))
-    model(seminar.held_out(20, 3)[:, :-1])
+    model = seminar.models.Transformer(seminar.BASE._replace(mlp="experts"))
+    model(seminar.corpus.held_out(20, 3)[:, :-1])
     layers = [block.mlp for block in model.blocks]
     assert all(isinstance(layer.block, MixtralSparseMoeBlock) for layer in layers)
     expected = []
     for layer in layers:
         f = layer.chosen.flatten().bincount(minlength=8) / layer.chosen.numel()
         expected.append(8 * (f * layer.logits.softmax(-1).mean(0)).sum())
-    torch.testing.assert_close(seminar.balancing(model), torch.stack(expected).mean())
+    torch.testing.assert_close(seminar.models.balancing(model), torch.stack(expected).mean())
 
 
 def test_dense_experts_are_the_weighted_sum(seminar, generator) -> None:
     layer, x = seminar.DenseExperts(12, 5), torch.randn(2, 4, 12, generator=generator)
     g = layer.router(x).softmax(-1)
-    expected = sum(g[..., e, None] * (F.relu(x @ layer.up[e]) @ layer.down[e]) for e in range(seminar.EXPERTS))
+    expected = sum(g[..., e, None] * (F.relu(x @ layer.up[e]) @ layer.down[e]) for e in range(seminar.models.EXPERTS))
     torch.testing.assert_close(layer(x), expected)
 
 
 def test_evenness_is_one_when_even_and_zero_when_one_expert_has_all(seminar) -> None:
-    assert math.isclose(seminar.evenness([[1 / 8] * 8]), 1.0)
-    assert seminar.evenness([[1.0] + [0.0] * 7]) == 0.0
-    assert math.isclose(seminar.evenness([[0.5, 0.5] + [0.0] * 6, [1 / 8] * 8]), (1 / 3 + 1) / 2)
+    assert math.isclose(seminar.models.evenness([[1 / 8] * 8]), 1.0)
+    assert seminar.models.evenness([[1.0] + [0.0] * 7]) == 0.0
+    assert math.isclose(seminar.models.evenness([[0.5, 0.5] + [0.0] * 6, [1 / 8] * 8]), (1 / 3 + 1) / 2)
 
 
 def test_shares_of_experts_add_up_to_one(tiny) -> None:
-    model = tiny.Transformer(tiny.Config(mlp="experts")).eval()
-    assert all(math.isclose(sum(layer), 1.0, rel_tol=1e-5) for layer in tiny.expert_use(model))
+    model = tiny.models.Transformer(tiny.BASE._replace(mlp="experts")).eval()
+    assert all(
+        math.isclose(sum(layer), 1.0, rel_tol=1e-5)
+        for layer in tiny.models.expert_use(model, tiny.corpus.held_out(tiny.T, 4)[:, :-1])
+    )
 
 
 # The capstone
@@ -362,27 +372,27 @@ def test_sampling_follows_its_generator_and_temperature(seminar, library, tmp_pa
 
 
 def test_the_rate_rises_to_one_and_falls_to_zero(seminar) -> None:
-    rates = [seminar.rate_at(step, 100, 0.1) for step in range(100)]
+    rates = [seminar.models.rate_at(step, 100, 0.1) for step in range(100)]
     assert math.isclose(rates[0], 0.1) and math.isclose(rates[9], 1.0) and max(rates) == rates[9] and rates[-1] < 1e-6
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
-    assert seminar.rate_at(0, 100, 0.0) > 0.99
+    assert seminar.models.rate_at(0, 100, 0.0) > 0.99
 
 
 def test_packed_rows_hold_short_documents(seminar) -> None:
-    ids = next(seminar.packed(0, 64, 128))
+    ids = next(seminar.corpus.packed(0, 64, 128))
     assert ids.shape == (64, 129)
     rows = torch.split(ids.flatten(), [129] * 64)
-    starts = (torch.cat(rows) == seminar.SEPARATOR).nonzero().flatten()
+    starts = (torch.cat(rows) == seminar.corpus.separator).nonzero().flatten()
     lengths = starts.diff() - 1
     assert lengths.min() >= 1 and lengths.max() <= 40  # a document of the text itself has no separator inside
     assert lengths.float().mean() > 20
     numbers = seminar.numbered(ids)
-    assert ((numbers.diff(dim=1) == 1) == (ids[:, 1:] == seminar.SEPARATOR)).all()
+    assert ((numbers.diff(dim=1) == 1) == (ids[:, 1:] == seminar.corpus.separator)).all()
 
 
 def test_a_masked_document_is_computed_as_if_it_were_alone(seminar) -> None:
     torch.manual_seed(0)
-    model, ids = seminar.Transformer(seminar.Config()), next(seminar.packed(1, 1, 60))
+    model, ids = seminar.models.Transformer(seminar.BASE), next(seminar.corpus.packed(1, 1, 60))
     numbers = seminar.numbered(ids)
     whole = model(ids, numbers)
     for number in numbers.unique():
@@ -391,23 +401,52 @@ def test_a_masked_document_is_computed_as_if_it_were_alone(seminar) -> None:
 
 
 def test_gradients_near_the_output_are_larger_in_post_norm(seminar) -> None:
-    pre, post = (seminar.gradient_by_depth(seminar.deep(p), 0) for p in (True, False))
+    ids = next(seminar.corpus.batches(0, seminar.SETTINGS["batch"], seminar.T))
+    pre, post = (seminar.models.gradient_by_depth(config, 0, ids) for config in seminar.NORM_PLACES.values())
     assert post[-1] > 1.5 * pre[-1] and pre[0] > pre[-1]
 
 
 def test_training_lowers_the_loss_and_seeds_repeat(tiny) -> None:
-    c = tiny.Config(layers=1, dim=32)
-    first, losses = tiny.fit(c, 0, steps=30)
-    second, again = tiny.fit(c, 0, steps=30)
+    c = tiny.BASE._replace(layers=1, dim=32)
+    first, losses = tiny.fit(c, seed=0, steps=30)
+    second, again = tiny.fit(c, seed=0, steps=30)
     assert losses == again and sum(losses[-5:]) / 5 < losses[0] - 0.3
-    assert tiny.fit(c, 1, steps=2)[1] != losses[:2]
+    assert tiny.fit(c, seed=1, steps=2)[1] != losses[:2]
 
 
-def test_every_part_of_the_tables_is_measured(tiny) -> None:
-    tables = tiny.measure_tables(range(1))
-    assert set(tables) == {"positions", "depth", "experts", "documents", *tiny.COMPARISONS}
-    assert [row["name"] for row in tables["positions"]] == list(tiny.POSITIONS)
-    assert len(tables["depth"]) == 2 * len(tiny.RATES) * len(tiny.WARMUPS)
-    for rows in tables.values():
-        assert all(math.isfinite(row["loss"]) for row in rows)
-    assert set(tiny.measure_tables(range(1), "norm")) == {"norm"}
+def test_every_part_of_the_tables_is_measured(tiny, homework: Homework) -> None:
+    names = vars(tiny)
+    names["tables"] = tables = Tables("none.json", tiny.measure, seminar=names, seeds=1, retrain=True)
+    assert set(tables.parts) == set(homework.instructor("train").PARTS)
+    assert [row["name"] for row in tables["positions"]] == list(tiny.measure.POSITIONS)
+    assert len(tables["depth"]) == 2 * len(tiny.measure.RATES) * len(tiny.measure.WARMUPS)
+    assert all(math.isfinite(row["loss"]) for part in tables.parts for row in tables[part])
+
+
+@pytest.mark.parametrize("angle", [0.0, 1.0, -2.5, 300.0])
+def test_a_turned_pair_is_the_librarys(seminar, angle: float) -> None:
+    pair, cos, sin = torch.tensor([0.6, -1.7]), math.cos(angle), math.sin(angle)
+    both = pair.view(1, 1, 1, 2)
+    expected, _ = apply_rotary_pos_emb(both, both, torch.full((1, 1, 2), cos), torch.full((1, 1, 2), sin))
+    torch.testing.assert_close(torch.tensor(seminar.turned(*pair.tolist(), angle)), expected.flatten())
+
+
+def test_the_last_table_has_the_claims_of_the_sections_that_ran(seminar, homework: Homework) -> None:
+    measure, live = seminar.measure, {"settings": seminar.SETTINGS}
+    with homework.at_home():
+        measure.claims(seminar.tables, live, "positions")
+        measure.claims(seminar.tables, live, "depth").lines("post-norm needs warm-up more than pre-norm")
+    assert live["sections"] == {"positions", "depth"}
+    main = measure.main_claims(live)
+    assert main == [*measure.MAIN["positions"], *measure.MAIN["depth"]]
+    measure.claims(seminar.tables, live).lines(*main)
+    assert set(measure.MAIN) <= set(measure.SECTIONS) and sum(map(len, measure.MAIN.values())) == 10
+
+
+def test_the_environment_sets_the_steps_at_full_scale_only(seminar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXT_STEPS", "100")
+    settings = {"steps": 5000, "deep_steps": 5000, "live_steps": 500, "seeds": 3}
+    assert seminar.models.with_environment(settings, "smoke") == settings
+    assert seminar.models.with_environment(settings, "full") == settings | dict.fromkeys(
+        ("steps", "deep_steps", "live_steps"), 100
+    )
