@@ -30,12 +30,13 @@ def setup(week: str) -> None:
     Raises:
         RuntimeError: the working folder is not the week's, PyTorch or numpy is absent, or pip failed.
     """
-    global started_in
-    here = started_in = Path.cwd()
+    here = Path.cwd()
     # A folder may be renamed, but not be another week's; graders copy a week to a folder of any name.
     own = here.name == week or (Path("week.toml").exists() and not re.match(r"week\d\d-", here.name))
     if not Path("helpers.py").exists() or not (own or "NBGRADER_EXECUTION" in os.environ):
         raise RuntimeError(f"helpers.py of {week} is not in {here}: open the notebook from its own week's folder.")
+    global started_in
+    started_in = here
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # Colab's kernel keeps the folder that it started in
     missing = _missing()

@@ -52,9 +52,12 @@ def install(shell: Any, home: Path) -> None:
     _of_ipython(shell)
     subprocess.Popen._execute_child = _execute_child(subprocess.Popen._execute_child)
     os.system = _system(os.system)
-    _of_multiprocessing(home)
-    _of_joblib()
-    _of_torch()
+    for change in (functools.partial(_of_multiprocessing, home), _of_joblib, _of_torch):
+        try:
+            change()
+        except (AttributeError, KeyError, ImportError):
+            # another version of a library: the sandbox refuses, as it does without us
+            traceback.print_exc(file=sys.__stderr__)
     known = pwd.getpwuid
     me = pwd.struct_passwd((os.environ["USER"], "x", os.getuid(), os.getgid(), "", str(home), "/bin/sh"))
     pwd.getpwuid = lambda uid: me if uid == me.pw_uid else known(uid)

@@ -138,6 +138,7 @@ def test_only_what_the_grader_lacks_is_said() -> None:
 # Limits of a whole notebook
 
 
+@pytest.mark.slow
 @pytest.mark.linux
 def test_the_outputs_of_all_cells_together_are_limited(week: Path) -> None:
     """Twenty cells of a megabyte of text, pictures or errors each: eight are kept."""
