@@ -206,6 +206,9 @@ def grade(
         bool, typer.Option("--unsafe", help="Run where the sandbox cannot be whole; every row then says so.")
     ] = False,
     key: Key = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Take the public demo key if there is no other: to try out, not for a class.")
+    ] = False,
     json: Json = None,
     html: Annotated[
         Path | None, typer.Option(help="Where the report goes. Default: gradebook/reports/WEEK.html.", metavar="FILE")
@@ -217,9 +220,12 @@ def grade(
     from lsdl.grading.grade import describe_sandbox
     from lsdl.grading.grade import grade as grade_week
     from lsdl.grading.html_report import html_page
+    from lsdl.grading.keys import choose_key
     from lsdl.grading.terminal_report import live_progress, score_table
 
     folder = find_week(week)
+    _, line = choose_key(WeekPaths.at(folder), key, demo=demo)
+    console.print(f"Key: {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
     with live_progress(console, folder.name) as progress:
         report = grade_week(
@@ -235,7 +241,7 @@ def grade(
         )
     score_table(report, console)
     page = html or WeekPaths.at(folder).report
-    write_whole(page, html_page(report))
+    write_whole(page, html_page(report), private=True)
     if json:
         report.write_json(json)
     console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
@@ -258,28 +264,36 @@ Times = Annotated[
     Path | None,
     typer.Option(help="CSV with student, homework, handed_in: goes before what the gradebook knows.", metavar="FILE"),
 ]
-Csv = Annotated[Path | None, typer.Option("--csv", help="Write the table here, not to the screen.", metavar="FILE")]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Write a CSV table here, not to the screen.", metavar="FILE")]
 
 
 @app.command(
-    epilog="Example: lsdl scores --csv marks.csv. Exit codes: 0 every mark is final, 1 somebody has to grade something by hand, "
-    "2 there are no marks."
+    epilog="Example: lsdl scores   or   lsdl scores --csv marks.csv. Exit codes: 0 every mark is final, 1 somebody has to "
+    "grade something by hand, 2 there are no marks."
 )
 def scores(csv: Csv = None, times: Times = None) -> None:
-    """All marks, per cell and homework, by the rules of course.toml: required parts and lateness. The gradebook stays raw."""
+    """All marks by the rules of course.toml: a table, best first; with --csv every cell, raw points and which rule did what.
+
+    The share counts the homeworks that are due. The gradebook stays raw.
+    """
     from lsdl.author.course import course_root
+    from lsdl.grading import GradingError
     from lsdl.grading.scores import all_marks, marks_csv
+    from lsdl.grading.terminal_report import marks_table
 
     marks = all_marks(course_root(), times)
-    if not marks:
-        typer.echo("The gradebook has no students yet: run `lsdl grade WEEK` first.", err=True)
-    _table(marks_csv(marks), csv)
+    if not any(mark.handed_in for student in marks for mark in student.homeworks.values()):
+        raise GradingError("Nobody is graded yet: run lsdl grade WEEK first.")
+    if csv is None:
+        marks_table(marks, console)
+    else:
+        _write_table(marks_csv(marks), csv)
     raise typer.Exit(1 if any(mark.is_open for student in marks for mark in student.homeworks.values()) else 0)
 
 
 @app.command(
     epilog="Example: lsdl final --exam exam.csv --points 60 --csv final.csv. Exit codes: 0 everybody passed or failed, 1 somebody's "
-    "mark is open, 2 a table is wrong."
+    "mark is open (not of who failed the examination, which decides alone), 2 a table is wrong. Grades: see [grades] in course.toml."
 )
 def final(
     exam: Annotated[
@@ -302,8 +316,15 @@ def _table(text: str, path: Path | None) -> None:
     if path is None:
         print(text, end="")
     else:
-        path.write_text(text, encoding="utf-8", newline="")
-        console.print(f"{len(text.splitlines()) - 1} students in {path}", highlight=False, markup=False, soft_wrap=True)
+        _write_table(text, path)
+
+
+def _write_table(text: str, path: Path) -> None:
+    """Marks are personal data: only this user may read the file."""
+    from lsdl.files import write_whole
+
+    write_whole(path, text, private=True)
+    console.print(f"{len(text.splitlines()) - 1} students in {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(

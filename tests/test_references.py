@@ -380,5 +380,5 @@ def test_an_authors_slip_is_one_sentence(week: Path, spoil: Callable[[Path], Non
 
 
 def test_an_empty_key_is_refused(week: Path) -> None:
-    with pytest.raises(HomeworkError, match="The key file is empty"):
+    with pytest.raises(HomeworkError, match="The key is too short: write at least 32"):
         write_references(week, b" \n")

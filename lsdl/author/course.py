@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 WEEK_NAME = re.compile(r"week[0-9]{2}-[a-z0-9]+(-[a-z0-9]+)*")
 WEEK_FILE = "week.toml"
+MIN_KEY = 32  # characters of the key that hidden checks are drawn from
 Table = TypeVar("Table", bound=BaseModel)
 
 
@@ -87,6 +88,7 @@ class Course(_Table):
     late: Late = Late()
     parts: tuple[Part, ...] = Field(min_length=1)
     weeks: dict[str, Week]
+    grades: dict[str, float] = {}  # what `lsdl final` calls a mark: the least share of all points that a grade needs
     lectures: dict[str, str] = {}  # numbers ("07") that have no folder, with their topic
 
     @field_validator("parts")
@@ -98,6 +100,14 @@ class Course(_Table):
         if len({part.name for part in parts}) < len(parts):
             raise ValueError("two parts have the same name")
         return parts
+
+    @field_validator("grades")
+    @classmethod
+    def _grades_are_shares(cls, grades: dict[str, float]) -> dict[str, float]:
+        for name, share in grades.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"the boundary of grade {name} is a share between 0 and 1, not {share:g}")
+        return dict(sorted(grades.items(), key=lambda item: -item[1]))
 
     @model_validator(mode="after")
     def _week_names(self) -> Course:
@@ -114,6 +124,14 @@ class Course(_Table):
         """The budget of the week with this folder name (the course's own if the week has none)."""
         entry = self.weeks.get(week)
         return entry.budget if entry and entry.budget else self.budget
+
+    def grade_of(self, share: float, *, passed: bool) -> str:
+        """The best grade that a share of all points reaches; who has not passed has the one of the lowest boundary, or none."""
+        reached = [name for name, least in self.grades.items() if share >= least - 1e-9]
+        if passed:
+            return reached[0] if reached else ""
+        lowest = list(self.grades.items())[-1:]
+        return lowest[0][0] if lowest and lowest[0][1] == 0 else ""
 
     def required_cells_of(self, week: str) -> tuple[str, ...]:
         """The required cells of the week with this folder name (none if the course does not list it)."""
@@ -146,6 +164,11 @@ class CoursePaths:
     def demo_key(self) -> Path:
         """The public key of the hidden checks."""
         return self.gradebook / "demo.key"
+
+    @property
+    def extensions(self) -> Path:
+        """Who may hand in later, a table."""
+        return self.gradebook / "extensions.csv"
 
     @property
     def releases(self) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_j
 from lsdl.grading.collect import Submission, find_submissions, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
 from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of
+from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.release import release
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
 from lsdl.printable import printable
 
 CONNECT_SECONDS = 20
+TASK_HEADING = re.compile(r"^#{2,4} +(.+?)[ #]*$", re.MULTILINE)
 FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
 
 
@@ -61,6 +64,11 @@ class Row:
     resumed: bool = False
 
     @property
+    def total(self) -> float:
+        """Automatic points and those that people gave so far."""
+        return _total([self.points, *(mark.points or 0 for mark in self.cells.values() if mark.manual)])
+
+    @property
     def needs_a_person(self) -> bool:
         """Whether somebody has to look: nothing was graded, or not all, or points are to be given by hand."""
         return self.status in ("failed", "timeout") or any(mark.points is None for mark in self.cells.values())
@@ -71,8 +79,9 @@ class Row:
             name: {"points": mark.points, "max_points": mark.max_points, "message": mark.message}
             for name, mark in self.cells.items()
         }
-        keys = ("student", "status", "points", "max_points", "manual_max_points", "note")
+        keys = ("student", "status", "points", "max_points", "manual_max_points", "total", "note")
         row = {key: getattr(self, key) for key in keys} | {"older": list(self.older), "cells": cells}
+        row["repaired"] = [asdict(finding) for finding in self.findings]
         return row | {"unsafe": True} if self.unsafe else row
 
 
@@ -87,11 +96,15 @@ class Report:
         default_factory=dict
     )  # name of the answer's cell -> automatic cells that test it
     sandbox: str = ""
+    scale: Scale | None = None  # the points of the homework, its bonus beside them
+    titles: dict[str, str] = field(default_factory=dict)  # name of the answer's cell -> heading of its task
 
     def write_json(self, path: Path) -> None:
-        """Write {"week", "warnings", "submissions": [...]} to `path`."""
-        data = {"week": self.week, "warnings": self.warnings, "submissions": [row.as_json() for row in self.rows]}
-        write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        """Write {"week", "scale", "warnings", "submissions": [...]} to `path`, for this user only."""
+        scale = asdict(self.scale) if self.scale else None
+        data = {"week": self.week, "scale": scale, "warnings": self.warnings}
+        data["submissions"] = [row.as_json() for row in self.rows]
+        write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n", private=True)
 
 
 Progress = Callable[[Row, int, int], None]
@@ -155,7 +168,15 @@ def grade(
         warnings.append(
             "Students' code ran without the whole sandbox (--unsafe): trust no mark of a class you do not trust."
         )
-    return Report(paths.name, list(run.rows.values()), warnings, tasks(run.skeleton), describe_sandbox())
+    return Report(
+        paths.name,
+        list(run.rows.values()),
+        warnings,
+        tasks(run.skeleton),
+        describe_sandbox(),
+        scale_of(paths.root, paths.name),
+        titles(run.skeleton),
+    )
 
 
 class _GradingRun:
@@ -345,6 +366,19 @@ def tasks(notebook: Notebook) -> dict[str, list[str]]:
             found.setdefault(task, []).append(name)
         elif name and role(cell, "solution"):
             task = name
+    return found
+
+
+def titles(notebook: Notebook) -> dict[str, str]:
+    """The heading above each answer, by the name of the answer's cell; only where there is one."""
+    found: dict[str, str] = {}
+    heading = ""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown" and (title := TASK_HEADING.search(cell["source"])):
+            heading = title[1]
+        name = grade_id(cell)
+        if name and role(cell, "solution") and heading:
+            found[name] = heading
     return found
 
 

@@ -1,0 +1,237 @@
+"""An instructor's term at the terminal: the key, the class, marks, extensions, what goes back to students."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lsdl import cli
+from lsdl.author.course import Course, WeekPaths
+from lsdl.grading import GradingError, jail
+from lsdl.grading.grade import CellMark, Report, Row, titles
+from lsdl.grading.html_report import html_page
+from lsdl.grading.keys import choose_key
+from lsdl.grading.points import Scale
+from lsdl.grading.release import release
+from lsdl.grading.scores import Extensions, FinalMark, HomeworkMark, StudentMarks, all_marks, final_csv, final_marks
+from lsdl.grading.terminal_report import marks_table, score_table
+from lsdl.intake import Finding, parse
+
+UNSAFE = ["--unsafe"] if jail.missing() else []
+WEEK = "week97-tiny"
+MINE = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def lsdl(
+    week: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """`lsdl("scores")` runs the command in this process, in the tiny course; returns its exit code and what it said."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["lsdl", *arguments])
+        monkeypatch.setattr(cli, "console", Console(width=200))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out + said.err
+
+    return run
+
+
+def set_due(week: Path, due: date | None) -> None:
+    toml = week.parent / "course.toml"
+    text = toml.read_text().partition("due = ")[0].rstrip() + "\n"
+    toml.write_text(text + (f"due = {due}\n" if due else ""))
+
+
+# the key
+
+
+def test_the_key_is_chosen_and_said(week: Path, tmp_path: Path) -> None:
+    paths = WeekPaths.at(week)
+    mine, other = tmp_path / "mine.key", tmp_path / "other.key"
+    mine.write_text(MINE)
+    other.write_text(MINE[::-1])
+    assert choose_key(paths, mine) == (mine, f"{mine} (for the first time)")
+    paths.key_note.parent.mkdir(parents=True)
+    paths.key_note.write_text(str(mine))
+    assert choose_key(paths, None) == (mine, f"{mine} (as last time)")
+    line = choose_key(paths, other)[1]
+    assert f"last time it was {mine}" in line and "everybody is run again" in line
+    mine.unlink()
+    with pytest.raises(GradingError, match="does not exist: give the instructor's key"):
+        choose_key(paths, None)
+
+
+def test_the_public_key_is_for_trying_out(week: Path, tmp_path: Path) -> None:
+    paths, copy = WeekPaths.at(week), tmp_path / "copy.key"
+    copy.write_bytes(paths.demo_key.read_bytes() + b"\n")
+    for given in (None, paths.demo_key, copy):
+        with pytest.raises(GradingError, match="pass --demo"):
+            choose_key(paths, given)
+        assert "public, for trying out only" in choose_key(paths, given, demo=True)[1]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "secret", "x" * 31 + "\n"])
+def test_a_short_key_is_refused(week: Path, tmp_path: Path, text: str) -> None:
+    short = tmp_path / "short.key"
+    short.write_text(text)
+    with pytest.raises(GradingError, match="at least 32 are needed"):
+        choose_key(WeekPaths.at(week), short)
+
+
+def test_grade_says_the_key_before_it_does_anything(lsdl: Callable[..., tuple[int, str]], week: Path) -> None:
+    code, said = lsdl("grade", "97")
+    assert code == 2 and "No key was given" in said and "--demo" in said
+    assert not (week.parent / "gradebook" / "release").exists()
+
+
+# marks
+
+
+def mark(points: float, **rest: object) -> HomeworkMark:
+    return HomeworkMark(10, points, points, handed_in=True, **rest)
+
+
+def test_a_homework_counts_from_its_due_date(week: Path) -> None:
+    release(week, check=False)
+    student = week.parent / "gradebook"
+    from lsdl.grading.nbgrader_course import open_course
+
+    with open_course(week.parent).gradebook as book:
+        book.add_student("ada")
+    today = date(2026, 10, 1)
+    set_due(week, today)
+    counts = {day: all_marks(week.parent, now=datetime(2026, 10, day, 12))[0].homeworks[WEEK].counts for day in (1, 3)}
+    assert counts == {1: False, 3: True}
+    assert not all_marks(week.parent, now=datetime(2026, 10, 1))[0].counting
+    Extensions(student / "extensions.csv").set("ada", WEEK, date(2026, 10, 5))
+    assert not all_marks(week.parent, now=datetime(2026, 10, 3))[0].counting
+    set_due(week, None)
+    assert all_marks(week.parent)[0].counting  # without a due date at once
+
+
+def test_the_share_is_of_what_is_due() -> None:
+    student = StudentMarks("ada", {"week01-a": mark(5), "week02-b": mark(0, counts=False)})
+    assert student.share == 0.5
+    assert StudentMarks("ada", {"week02-b": mark(3, counts=False)}).share == 0
+
+
+def test_marks_on_a_terminal_are_a_table_best_first() -> None:
+    text = io.StringIO()
+    students = [
+        StudentMarks("ada", {"week01-a": mark(5, bonus=2), "week02-b": mark(3, counts=False)}),
+        StudentMarks("bob", {"week01-a": mark(8.25, is_open=True, why="to grade by hand: why", days_late=2), "week02-b": HomeworkMark(10, counts=False)}),
+        StudentMarks("c\x1b[2Jd", {"week01-a": HomeworkMark(10), "week02-b": HomeworkMark(10, counts=False)}),
+    ]  # fmt: skip
+    marks_table(students, Console(file=text, width=80))
+    shown = text.getvalue()
+    assert shown.index("bob") < shown.index("ada") < shown.index("c\\x1b[2Jd")
+    assert "8.25 +2d *" in shown and "82.5 %" in shown and "of 10 + 2" in shown and "not due yet: week02-b" in shown
+    assert "bob, week01-a: to grade by hand: why." in shown and "\x1b" not in shown
+
+
+def test_scores_with_nobody_graded_is_not_final(lsdl: Callable[..., tuple[int, str]], week: Path) -> None:
+    release(week, check=False)
+    code, said = lsdl("scores")
+    assert code == 2 and said == "Nobody is graded yet: run lsdl grade WEEK first.\n"
+
+
+def test_the_examination_alone_can_decide(week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = [StudentMarks(name, {WEEK: mark(9, is_open=True)}) for name in ("ada", "bob", "cid")]
+    monkeypatch.setattr("lsdl.grading.scores.all_marks", lambda *_, **__: waiting)
+    exam = tmp_path / "exam.csv"
+    exam.write_text("student,points\nada,90\nbob,10\n")
+    final = {found.student: found for found in final_marks(week.parent, exam)}
+    assert {name: found.passed for name, found in final.items()} == {"ada": None, "bob": False, "cid": False}
+    assert final["cid"].why.startswith("no examination") and final["cid"].exam is None
+    lines = list(csv.DictReader(io.StringIO(final_csv(list(final.values())))))
+    assert [line["examination %"] for line in lines] == ["90.00", "10.00", ""]
+
+
+def test_boundaries_of_grades() -> None:
+    parts = [{"name": "examination", "weight": 1, "pass_mark": 0.45}]
+    table = {"title": "t", "edition": "2026.1", "parts": parts, "weeks": {}}
+    course = Course.model_validate(table | {"grades": {"4.0": 0.45, "1.0": 0.9, "5.0": 0}})
+    told = [course.grade_of(share, passed=passed) for share, passed in ((0.95, True), (0.9, True), (0.6, True), (0.95, False))]  # fmt: skip
+    assert told == ["1.0", "1.0", "4.0", "5.0"]
+    assert Course.model_validate(table).grade_of(0.95, passed=True) == ""
+    with pytest.raises(ValueError, match="a share between 0 and 1"):
+        Course.model_validate(table | {"grades": {"1.0": 95}})
+    shown = final_csv(
+        [FinalMark("ada", 1, 1, 1, True, "", "1.0"), FinalMark("bob", None, 0, 0, False, "no examination", "5.0")]
+    )
+    assert shown.splitlines() == [
+        "student,examination %,assignments %,total %,passed,grade,why",
+        "ada,100.00,100.00,100.00,yes,1.0,",
+        "bob,,0.00,0.00,no,5.0,no examination",
+    ]
+
+
+# the report
+
+
+def a_report() -> Report:
+    found = Finding("the test double_value is missing", "it was put back from the release", "copy that cell")
+    cells = {
+        "double_value": CellMark(0, 3, "NameError: double"),
+        "double_more": CellMark(0, 5, "NameError: double"),
+        "why": CellMark(1.5, 2, manual=True),
+    }
+    row = Row(
+        "ada", "repaired", 8, 2, 0, note=f"A cell reached the time limit. {found}.", findings=[found], cells=cells
+    )
+    scale = Scale(9, 1)
+    return Report(
+        WEEK, [row], [], {"double": ["double_value", "double_more"]}, "", scale, {"double": "Task 1. Double a number"}
+    )
+
+
+def test_one_scale_of_points_in_the_report() -> None:
+    text = io.StringIO()
+    score_table(a_report(), Console(file=text, width=120))
+    page = html_page(a_report())
+    for shown in (text.getvalue(), page):
+        assert "points of 9 + 1" in shown and "0 of 8" in shown and "1.5 of 2" in shown
+        assert "Points are of 9. Automatic and by hand together they can be 10: 1 are a bonus." in shown
+
+
+def test_the_page_tells_causes_first_tasks_by_title_and_repairs_in_a_list() -> None:
+    page = html_page(a_report())
+    details = page[page.index("<h3>") :]
+    order = ["ada", "A cell reached the time limit.", "Repaired before it ran:", "double_value is missing: it was put back", "Task 1. Double a number", "NameError: double"]  # fmt: skip
+    places = [details.index(words) for words in order]
+    assert places == sorted(places)
+    assert details.count("NameError: double") == 1 and "double_value, double_more" in details and "0 of 8" in details
+    assert page.index("the test double_value is missing") < page.index("<h3>")  # in the table, too
+    assert "<b>Task 1. Double a number</b> (double), 8 points" in page
+
+
+def test_json_has_the_repairs_and_the_scale(tmp_path: Path) -> None:
+    a_report().write_json(tmp_path / "marks.json")
+    data = json.loads((tmp_path / "marks.json").read_text())
+    assert data["scale"] == {"most": 9, "bonus": 1} and data["submissions"][0]["total"] == 1.5
+    assert data["submissions"][0]["repaired"] == [
+        {
+            "problem": "the test double_value is missing",
+            "remedy": "it was put back from the release",
+            "advice": "copy that cell",
+        }
+    ]
+    if sys.platform != "win32":
+        assert (tmp_path / "marks.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_titles_of_tasks(week: Path) -> None:
+    found = titles(parse((week / "homework.ipynb").read_bytes()))
+    assert found == dict.fromkeys(("double", "square", "why"), "Task 1. Double a number")
