@@ -260,6 +260,74 @@ def feedback(
         console.print(str(page), markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command(
+    epilog="Example: lsdl handback 1   or, for Canvas, lsdl handback 1 --sheet gradebook-export.csv. Exit codes: 0 everybody is in "
+    "the table, 1 somebody is not (the lines say who and why), 2 it could not be done."
+)
+def handback(
+    week: OneWeek,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="Moodle's grading worksheet or Canvas's exported gradebook, to be filled. Hand-ins from Moodle need none.",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="The homework's column in Canvas's gradebook, if its name is another.", metavar="NAME"),
+    ] = None,
+) -> None:
+    """Write what the course's platform takes back: all feedback in one zip, and the points after the rules as its CSV.
+
+    Both lie in gradebook/handback. In Moodle: Upload multiple feedback files in a zip, Upload grading worksheet. In Canvas: Upload Submissions, Import.
+    """
+    from lsdl.author.course import find_week
+    from lsdl.grading.handback import hand_back
+    from lsdl.printable import printable
+
+    made = hand_back(find_week(week), sheet, column)
+    lines = [f"{made.pages} pages: {made.zip}", f"marks: {made.table}"]
+    if made.open:
+        lines.append(f"{len(made.open)} marks are open and left out, grade them by hand: {', '.join(made.open)}.")
+    if made.sheet.without_mark:
+        lines.append(f"In the sheet but without a mark: {', '.join(made.sheet.without_mark)}.")
+    if made.sheet.not_in_sheet:
+        lines.append(f"Not in the sheet: {', '.join(made.sheet.not_in_sheet)}.")
+    for line in lines:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if len(lines) > 2 else 0)
+
+
+@app.command(
+    epilog="Example: lsdl extension 1 --student ada --until 2026-10-05   (without arguments it lists all). Exit codes: 0 done, 2 not."
+)
+def extension(
+    week: Annotated[str | None, typer.Argument(help="1, week01 or week01-finetune.", metavar="WEEK")] = None,
+    student: Annotated[str | None, typer.Option(help="The student's id in the report.", metavar="ID")] = None,
+    until: Annotated[str | None, typer.Option(help="The last day, such as 2026-10-05.", metavar="DAY")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Or so many days after the due date.", metavar="N")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the extension back.")] = False,
+) -> None:
+    """Let a student hand in later: `lsdl scores` counts lateness from that day. Kept in gradebook/extensions.csv."""
+    from lsdl.author.course import CoursePaths, course_root, find_week
+    from lsdl.grading.scores import Extensions, change_extension
+    from lsdl.printable import printable
+
+    if week is None and student is None:
+        known = Extensions(CoursePaths(course_root()).extensions).until
+        lines = [f"{name}, {homework}: until {day}" for (name, homework), day in sorted(known.items())]
+        lines = lines or ["Nobody has an extension."]
+    elif week is None or student is None or [until is not None, days is not None, remove].count(True) != 1:
+        raise typer.BadParameter("an extension needs WEEK, --student ID, and one of --until DAY, --days N or --remove.")
+    else:
+        lines = [change_extension(find_week(week), student, until=until, days=days)]
+    for line in lines:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
 Times = Annotated[
     Path | None,
     typer.Option(help="CSV with student, homework, handed_in: goes before what the gradebook knows.", metavar="FILE"),

@@ -14,7 +14,21 @@ import pytest
 from lsdl import cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COMMANDS = ("run", "lint", "refs", "publish", "release", "grade", "feedback", "scores", "final", "doctor", "demo")
+COMMANDS = (
+    "run",
+    "lint",
+    "refs",
+    "publish",
+    "release",
+    "grade",
+    "feedback",
+    "handback",
+    "extension",
+    "scores",
+    "final",
+    "doctor",
+    "demo",
+)
 
 
 def lsdl(*arguments: str, cwd: Path = REPOSITORY, **settings: str) -> subprocess.CompletedProcess[str]:

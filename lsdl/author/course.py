@@ -247,9 +247,24 @@ class WeekPaths(CoursePaths):
         return self.gradebook / "journal" / f"{self.name}.unread.json"
 
     @property
+    def hand_ins(self) -> Path:
+        """What the graded hand-ins were called and what was repaired in them (journal.py)."""
+        return self.gradebook / "journal" / f"{self.name}.hand-ins.json"
+
+    @property
+    def regraded(self) -> Path:
+        """Whom a --regrade that was stopped has run already (journal.py)."""
+        return self.gradebook / "journal" / f"{self.name}.regrade.json"
+
+    @property
     def report(self) -> Path:
         """The page about the last run."""
         return self.gradebook / "reports" / f"{self.name}.html"
+
+    @property
+    def handback(self) -> Path:
+        """What goes back to Moodle or Canvas."""
+        return self.gradebook / "handback"
 
     def feedback(self, student: str) -> Path:
         """The page that a student gets back."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from lsdl.author.course import WeekPaths
 from lsdl.grading import GradingError, jail
-from lsdl.grading.nbgrader_course import open_course, read_config, reason
+from lsdl.grading.nbgrader_course import only_the_notebook, open_course, read_config, reason
 from lsdl.grading.verdict import Verdict
 from lsdl.grading.zygote import Zygote, libraries
 from lsdl.intake import Notebook
@@ -185,7 +185,7 @@ class GradebookWriter:
             for name, without in (("sanitize_preprocessors", [ClearOutput]), ("autograde_preprocessors", [Execute]))
         }
         # What is graded lies beside what was handed in: nothing under submitted/ is ever written.
-        places = {"submitted_directory": str(week.intake)}
+        places = only_the_notebook(week)["CourseDirectory"] | {"submitted_directory": str(week.intake)}
         self.api = open_course(week.root, {"CourseDirectory": places, "Autograde": steps})
 
     def record(self, result: Result) -> None:

@@ -19,7 +19,7 @@ from lsdl.grading import GradingError
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
 from lsdl.grading.collect import Submission, find_submissions, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
-from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of
+from lsdl.grading.journal import HandIn, HandIns, Journal, Unread, digest_of_week, key_of
 from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.release import release
 from lsdl.grading.verdict import Verdict
@@ -191,6 +191,8 @@ class _GradingRun:
         self.digest = digest_of_week(week)
         self.journal = Journal(week.journal)
         self.unread = Unread(week.unread)
+        self.hand_ins = HandIns(week.hand_ins)
+        self.collected: dict[str, HandIn] = {}
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
         self.keys: dict[str, str] = {}
@@ -247,6 +249,9 @@ class _GradingRun:
             self._say(row, progress)
             return
         self.keys[row.student] = key_of(self.digest, row.student, data)
+        self.collected[row.student] = HandIn(
+            _collected_as(entry, folder), tuple((item.problem, item.remedy, item.advice) for item in row.findings)
+        )
         if entry.handed_in is not None:
             self.handed_in[row.student] = entry.handed_in
         known = None if self.regrade else self.journal.find(self.keys[row.student])
@@ -254,6 +259,7 @@ class _GradingRun:
         if known is not None and row.student in self.recorded and (self.unsafe or not known.unsafe):
             row.resumed = True
             self.unread.set(row.student, None)
+            self.hand_ins.set(row.student, self.collected[row.student])
             self._fill(row, known)
             self._say(row, progress)
         else:
@@ -286,6 +292,7 @@ class _GradingRun:
         else:
             self.recorded.add(result.student)
             self.unread.set(result.student, None)
+            self.hand_ins.set(result.student, self.collected[result.student])
             self.journal.add(self.keys[result.student], result)
             self._fill(row, result)
         self._say(row, progress)
@@ -427,6 +434,13 @@ def is_full_disk(error: BaseException) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def _collected_as(entry: Submission, folder: Path) -> str:
+    """What a file was called where it was collected: in its archive, or below the folder."""
+    if entry.members:
+        return entry.members[0]
+    return entry.path.relative_to(folder if folder.is_dir() else folder.parent).as_posix() if entry.path else ""
 
 
 def _title_and_due(week: WeekPaths) -> tuple[str, date | None]:

@@ -51,6 +51,7 @@ class HomeworkMark:
         is_open: a person has to grade something before the mark is final.
         bonus: points that can be had beyond `most`.
         counts: the homework is due, so that it is part of the share of all points.
+        for_student: the part of `why` that its student should know: lateness, and a required part that is missing.
     """
 
     most: float
@@ -63,6 +64,7 @@ class HomeworkMark:
     is_open: bool = False
     bonus: float = 0
     counts: bool = True
+    for_student: tuple[str, ...] = ()
 
 
 @dataclass
@@ -175,12 +177,14 @@ def apply_rules(
         extension: how much later than `week.due` this student may hand in.
     """
     mark.points, why = mark.raw, []
+    told: list[str] = []
     waiting = [name for name, points in mark.cells.items() if points is None]
     for name in week.required_cells:
         given = by_hand.get(name)
         if given is not None and given.says_missing:
             mark.points = 0
             why.append(f"{name} is missing: 0 points")
+            told.append(f"{name} is missing, without it the whole homework has 0 points")
             if name in waiting:
                 waiting.remove(name)
         elif (given is None or given.points is None) and name not in waiting:
@@ -196,10 +200,13 @@ def apply_rules(
             over = course.late.last_day is not None and mark.days_late > course.late.last_day
             kept = 0.0 if over else max(0.0, 1 - course.late.per_day * mark.days_late)
             mark.points *= kept
-            costs = f": {100 * kept:.0f} % count" if kept < 1 else ""
-            why.append(f"{mark.days_late} day{'s' if mark.days_late > 1 else ''} late{costs}")
+            days = f"{mark.days_late} day{'s' if mark.days_late > 1 else ''} late"
+            why.append(days + (f": {100 * kept:.0f} % count" if kept < 1 else ""))
+            told.append(
+                f"Handed in {days}, {f'so {100 * kept:.0f} % of your points count' if kept < 1 else 'which costs nothing'}"
+            )
     mark.points = round(mark.points, 6)
-    mark.is_open, mark.why = bool(waiting), "; ".join(why)
+    mark.is_open, mark.why, mark.for_student = bool(waiting), "; ".join(why), tuple(told)
 
 
 def marks_csv(students: list[StudentMarks]) -> str:
@@ -313,6 +320,42 @@ class Extensions:
             self.until[student, week] = until
         lines = [[*who, day.isoformat()] for who, day in sorted(self.until.items())]
         write_whole(self.path, _csv([["student", "homework", "until"], *lines]), private=True)
+
+
+def change_extension(week: Path, student: str, *, until: str | None = None, days: int | None = None) -> str:
+    """Give a student of a week an extension, or with neither day nor number take it back.
+
+    Args:
+        week: the week's folder.
+        student: the id in the report.
+        until: the last day, as 2026-10-05.
+        days: so many days after the due date.
+
+    Returns:
+        A line that says what holds now.
+
+    Raises:
+        GradingError: the homework has no due date, or `until` is no day.
+    """
+    paths = WeekPaths.at(week)
+    entry = load_course(paths.root).weeks.get(paths.name)
+    known = Extensions(paths.extensions)
+    if until is None and days is None:
+        known.set(student, paths.name, None)
+        return f"{student}, {paths.name}: no extension"
+    if entry is None or entry.due is None:
+        raise GradingError(f"{paths.name} has no due date in course.toml, so nothing can be extended.")
+    try:
+        day = date.fromisoformat(until) if until is not None else entry.due + timedelta(days=days or 0)
+    except ValueError:
+        raise GradingError(f"{until!r} is no day; write it like 2026-10-05.") from None
+    known.set(student, paths.name, day)
+    line = f"{student}, {paths.name}: until {day} instead of {entry.due}"
+    if not paths.database.is_file():
+        return f"{line} (the student is not in the gradebook yet: mind the spelling)"
+    with open_course(paths.root).gradebook as book:
+        there = student in {entry.id for entry in book.students}
+    return line if there else f"{line} (the student is not in the gradebook yet: mind the spelling)"
 
 
 def _check_required(name: str, entry: Week, cells: Collection[str]) -> None:

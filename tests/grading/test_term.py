@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import sys
+import zipfile
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from lsdl import cli
 from lsdl.author.course import Course, WeekPaths
 from lsdl.grading import GradingError, jail
 from lsdl.grading.grade import CellMark, Report, Row, titles
+from lsdl.grading.handback import fill_sheet, name_in_zip
 from lsdl.grading.html_report import html_page
 from lsdl.grading.keys import choose_key
 from lsdl.grading.points import Scale
@@ -235,3 +237,172 @@ def test_json_has_the_repairs_and_the_scale(tmp_path: Path) -> None:
 def test_titles_of_tasks(week: Path) -> None:
     found = titles(parse((week / "homework.ipynb").read_bytes()))
     assert found == dict.fromkeys(("double", "square", "why"), "Task 1. Double a number")
+
+
+# what goes back to students
+
+
+@pytest.fixture
+def graded(week: Path, submit: Callable[..., Path], lsdl: Callable[..., tuple[int, str]]) -> Path:
+    """Handed in as Moodle and Canvas name files: Ada late and with a doubled test, Bob on time with a hint in a fold."""
+    set_due(week, date(2026, 10, 1))
+    (week / "week.toml").write_text("bonus = 2\n")
+    with (week.parent / "course.toml").open("a") as file:
+        file.write("[late]\nper_day = 0.25\n")
+    toml = week.parent / "course.toml"
+    toml.write_text(toml.read_text().replace("points = 10", "points = 4"))
+    (week / "assets" / "model.bin").write_bytes(b"0" * 1000)
+
+    def doubled(notebook: dict) -> None:
+        notebook["cells"].insert(3, json.loads(json.dumps(notebook["cells"][2])))
+
+    def folded(notebook: dict) -> None:
+        notebook["cells"][-1]["source"] = "Score: 1.0 / 2.0 <details><summary>Hint</summary>\n\n$x$\n\n</details>"
+
+    submit("ada", doubled)
+    folder = submit("bob", folded)
+    export = week.parent / "export"
+    export.mkdir()
+    for source, name in (("ada", "Ada Lovelace_77_assignsubmission_file_"), ("bob", "Bob_78_assignsubmission_file_")):
+        (export / name).mkdir()
+        (export / name / "homework.ipynb").write_bytes((folder / source / week.name / "homework.ipynb").read_bytes())
+    code, said = lsdl("grade", "97", "--demo", "--submissions", str(export), *UNSAFE)
+    assert code == 0 and "for trying out only" in said.splitlines()[0] + said.splitlines()[1], said
+    return week.parent
+
+
+@pytest.mark.slow
+@pytest.mark.linux
+def test_what_students_read_and_what_goes_back(
+    graded: Path, lsdl: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    from lsdl.grading.nbgrader_course import open_course
+
+    gradebook = graded / "gradebook"
+    with open_course(graded).gradebook as book:
+        book.update_or_create_submission(WEEK, "Ada Lovelace", timestamp=datetime(2026, 10, 3, 12))
+    code, said = lsdl("feedback", "97")
+    assert code == 0, said
+    pages = {page.parts[-3]: page.read_text(encoding="utf-8") for page in gradebook.glob("feedback/*/*/homework.html")}
+    ada, bob = pages["Ada Lovelace"].partition("<body")[2], pages["Bob"].partition("<body")[2]
+    for page, points in ((ada, "2 of 4 + 2 points"), (bob, "4 of 4 + 2 points")):
+        assert f"<h4>{WEEK}: {points}</h4>" in page and f"<b>{points}.</b>" in page
+        assert "Not graded yet, a person reads it: why." in page and page.count("not graded yet, at most 2") == 2
+        assert page.count("3 of 3") == 2 and "(Score:" not in page
+    assert "double_value is there 2 times" in ada and "Next time: delete the copies." in ada
+    assert "Handed in 2 days late, so 50 % of your points count." in ada
+    assert "repaired" not in bob and "late" not in bob.partition('id="toc"')[0]
+    assert "Score: 1.0 / 2.0" in bob and "<details open>" in bob  # a student's own text stays, hints are unfolded
+    copied = [path.name for folder in ("autograded", "feedback", "intake") for path in gradebook.glob(f"{folder}/*/*/**/*") if path.is_file()]  # fmt: skip
+    assert set(copied) == {"homework.ipynb", "homework.html"}
+    if sys.platform != "win32":
+        private = [
+            gradebook / "gradebook.db",
+            *gradebook.glob("feedback/*/*/*"),
+            gradebook / "reports" / f"{WEEK}.html",
+        ]
+        assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
+        assert {(gradebook / name).stat().st_mode & 0o777 for name in ("autograded", "feedback", "intake", "journal")} == {0o700}  # fmt: skip
+
+    # One zip and one table for the class, under the names by which the course's platform knows people.
+    code, said = lsdl("handback", "97")
+    assert code == 1 and "2 marks are open and left out" in said, said
+    with zipfile.ZipFile(gradebook / "handback" / f"{WEEK}-feedback.zip") as archive:
+        assert archive.namelist() == [
+            "Ada Lovelace_77_assignsubmission_file_/homework.html",
+            "Bob_78_assignsubmission_file_/homework.html",
+        ]
+        assert archive.read(archive.namelist()[1]).decode() == pages["Bob"]
+    for name in ("Ada Lovelace", "Bob"):
+        with open_course(graded).gradebook as book:
+            given = book.find_grade("why", "homework", WEEK, name)
+            given.manual_score, given.needs_manual_grade = 1.5, False
+            book.db.commit()
+    assert lsdl("handback", "97")[0] == 0
+    table = list(csv.DictReader(io.StringIO((gradebook / "handback" / f"{WEEK}-marks.csv").read_text())))
+    assert [(line["Identifier"], line["Grade"], line["Maximum Grade"]) for line in table] == [
+        ("Participant 77", "2.75", "4"),
+        ("Participant 78", "5.5", "4"),
+    ]
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text(
+        "\ufeffIdentifier,Full name,Email address,Grade,Last modified (grade)\nParticipant 78,Bob,b@x.org,,-\nParticipant 5,Zoe,z@x.org,,-\n"
+    )
+    code, said = lsdl("handback", "97", "--sheet", str(sheet))
+    assert code == 1 and "In the sheet but without a mark: Zoe." in said and "Not in the sheet: Ada Lovelace." in said
+    lines = (gradebook / "handback" / f"{WEEK}-marks.csv").read_text().splitlines()
+    assert lines[1:] == ["Participant 78,Bob,b@x.org,5.5,-", "Participant 5,Zoe,z@x.org,,-"]
+
+
+CANVAS = """Student,ID,SIS Login ID,Section,Week 1 (901),Doubling (902),Final Score
+    Points Possible,,,,10,4,(read only)
+"Lovelace, Ada",12,ada@x.org,A,9,,90
+"Noether, Emmy",13,emmy@x.org,A,8,,80
+"""
+
+
+def test_a_sheet_of_canvas_is_filled(tmp_path: Path) -> None:
+    sheet = tmp_path / "canvas.csv"
+    sheet.write_text(CANVAS)
+    marks = {"lovelaceada_12": mark(3.5), "emmy": mark(1), "noone_99": mark(2), "open_98": mark(2, is_open=True)}
+    hand_ins = {"lovelaceada_12": "lovelaceada_LATE_12_850_homework.ipynb"}
+    filled = fill_sheet(sheet, marks, hand_ins, WEEK, "Doubling")
+    lines = filled.text.splitlines()
+    assert lines == [
+        "Student,ID,SIS Login ID,Section,Doubling (902)",
+        "    Points Possible,,,,4",
+        '"Lovelace, Ada",12,ada@x.org,A,3.5',
+        '"Noether, Emmy",13,emmy@x.org,A,1',
+    ]
+    assert filled.not_in_sheet == ["noone_99"]
+    with pytest.raises(GradingError, match=r"no column .* week55.*Week 1 \(901\), Doubling \(902\).*--column"):
+        fill_sheet(sheet, marks, hand_ins, "week55-none", "Nothing")
+    assert "Week 1 (901)" in fill_sheet(sheet, marks, hand_ins, "week01-x", "").text
+    assert "Week 1 (901)" in fill_sheet(sheet, marks, hand_ins, WEEK, "", column="Week 1 (901)").text
+    sheet.write_text("a,b\n1,2\n")
+    with pytest.raises(GradingError, match="is neither a grading worksheet of Moodle nor a gradebook of Canvas"):
+        fill_sheet(sheet, marks, hand_ins, WEEK, "")
+
+
+@pytest.mark.parametrize(
+    ("collected", "student", "name"),
+    [
+        ("Ada L_77_assignsubmission_file_/my homework.ipynb", "Ada L", "Ada L_77_assignsubmission_file_/homework.html"),
+        ("Ada L_77_assignsubmission_file_hw.ipynb", "Ada L", "Ada L_77_assignsubmission_file_homework.html"),
+        ("lovelaceada_LATE_12_850_homework-1.ipynb", "lovelaceada_12", "lovelaceada_LATE_12_850_homework-1.html"),
+        ("ada/week97-tiny/homework.ipynb", "ada", "ada.html"),
+        ("", "ada", "ada.html"),
+    ],
+)
+def test_names_in_the_zip(collected: str, student: str, name: str) -> None:
+    assert name_in_zip(collected, student) == name
+
+
+def test_extensions_are_given_listed_and_taken_back(lsdl: Callable[..., tuple[int, str]], week: Path) -> None:
+    code, said = lsdl("extension", "97", "--student", "ada", "--until", "2026-10-05")
+    assert code == 2 and "has no due date" in said
+    set_due(week, date(2026, 10, 1))
+    code, said = lsdl("extension", "97", "--student", "ada", "--until", "2026-10-05")
+    assert (
+        code == 0
+        and "ada, week97-tiny: until 2026-10-05 instead of 2026-10-01" in said
+        and "not in the gradebook yet" in said
+    )
+    code, said = lsdl("extension", "97", "--student", "bob", "--days", "2")
+    assert code == 0 and "until 2026-10-03" in said
+    assert lsdl("extension")[1].splitlines() == [
+        "ada, week97-tiny: until 2026-10-05",
+        "bob, week97-tiny: until 2026-10-03",
+    ]
+    file = week.parent / "gradebook" / "extensions.csv"
+    assert Extensions(file).of("ada", WEEK, date(2026, 10, 1)) == timedelta(days=4)
+    assert Extensions(file).of("ada", WEEK, date(2026, 10, 9)) == timedelta()
+    assert lsdl("extension", "97", "--student", "ada", "--remove")[0] == 0
+    assert [name for name, _ in Extensions(file).until] == ["bob"]
+    code, said = lsdl("extension", "97", "--student", "bob", "--until", "5.10.2026")
+    assert code == 2 and "write it like 2026-10-05" in said
+    code, said = lsdl("extension", "97", "--student", "bob")
+    assert code == 2 and "--until DAY, --days N or --remove" in said
+    file.write_text("student,homework,until\nada,week97-tiny,soon\n")
+    with pytest.raises(GradingError, match="'soon' is no day"):
+        Extensions(file)
