@@ -181,7 +181,7 @@ def release(weeks: Weeks = None) -> None:
 @app.command(
     epilog="Example: lsdl grade 1 --submissions ~/Downloads/week01.zip --jobs 2 --json marks.json. Exit codes: 0 every student "
     "has a row, also those whose notebook could not be graded (the row says why); 2 it could not be done: wrong arguments, "
-    "no whole sandbox and no --unsafe, full disk. Called again, it runs only what is not finished."
+    "no whole sandbox and no --unsafe, full disk; 130 Ctrl-C. Called again, it runs only what is not finished."
 )
 def grade(
     week: OneWeek,
@@ -221,24 +221,29 @@ def grade(
     from lsdl.grading.grade import grade as grade_week
     from lsdl.grading.html_report import html_page
     from lsdl.grading.keys import choose_key
+    from lsdl.grading.stop import Stopped
     from lsdl.grading.terminal_report import live_progress, score_table
 
     folder = find_week(week)
     _, line = choose_key(WeekPaths.at(folder), key, demo=demo)
     console.print(f"Key: {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
-    with live_progress(console, folder.name) as progress:
-        report = grade_week(
-            folder,
-            submissions,
-            key=key,
-            jobs=jobs,
-            scheduler=scheduler,
-            students=student or (),
-            regrade=regrade,
-            unsafe=unsafe,
-            progress=progress,
-        )
+    try:
+        with live_progress(console, folder.name) as progress:
+            report = grade_week(
+                folder,
+                submissions,
+                key=key,
+                jobs=jobs,
+                scheduler=scheduler,
+                students=student or (),
+                regrade=regrade,
+                unsafe=unsafe,
+                progress=progress,
+            )
+    except Stopped as stopped:
+        console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
     score_table(report, console)
     page = html or WeekPaths.at(folder).report
     write_whole(page, html_page(report), private=True)
@@ -313,6 +318,7 @@ def extension(
 ) -> None:
     """Let a student hand in later: `lsdl scores` counts lateness from that day. Kept in gradebook/extensions.csv."""
     from lsdl.author.course import CoursePaths, course_root, find_week
+    from lsdl.grading import GradingError
     from lsdl.grading.scores import Extensions, change_extension
     from lsdl.printable import printable
 
@@ -321,7 +327,7 @@ def extension(
         lines = [f"{name}, {homework}: until {day}" for (name, homework), day in sorted(known.items())]
         lines = lines or ["Nobody has an extension."]
     elif week is None or student is None or [until is not None, days is not None, remove].count(True) != 1:
-        raise typer.BadParameter("an extension needs WEEK, --student ID, and one of --until DAY, --days N or --remove.")
+        raise GradingError("An extension needs WEEK, --student ID, and one of --until DAY, --days N or --remove.")
     else:
         lines = [change_extension(find_week(week), student, until=until, days=days)]
     for line in lines:

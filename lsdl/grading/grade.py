@@ -6,7 +6,7 @@ import errno
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -19,9 +19,10 @@ from lsdl.grading import GradingError
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
 from lsdl.grading.collect import Submission, find_submissions, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
-from lsdl.grading.journal import HandIn, HandIns, Journal, Unread, digest_of_week, key_of
+from lsdl.grading.journal import HandIn, HandIns, Journal, Regraded, Unread, digest_of_week, key_of
 from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.release import release
+from lsdl.grading.stop import Stop, Stopped
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
 from lsdl.printable import printable
@@ -143,6 +144,7 @@ def grade(
         GradingError: the homework itself cannot be graded, nobody has such a name, or the disk is full.
         FileNotFoundError: `submissions` is neither a folder nor an archive.
         JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
+        Stopped: Ctrl-C; it says how many students are finished.
     """
     from lsdl.author.references import prepare_hidden_references  # imports torch
 
@@ -150,20 +152,30 @@ def grade(
     folder = submissions or paths.submitted
     title, due = _title_and_due(paths)
     entries = find_submissions(folder, paths.name, title)
-    with explained():
-        warnings = prepare_hidden_references(week, key)
-        release(week, check=False)
-        recorder = GradebookWriter(paths)
-        run = _GradingRun(paths, recorder, due, regrade, unsafe)
-        run.add_rows(entries, folder, everybody=submissions is None, only=students, progress=progress)
-        if not run.rows:
-            raise GradingError(
-                f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
-                "STUDENT.ipynb, or an archive from Moodle or Canvas."
-            )
-        for result in run.results(jobs, scheduler):
-            run.finish(result, progress)
-        run.add_manual_points()
+    run = None
+    try:
+        with Stop() as stop, explained():
+            warnings = prepare_hidden_references(week, key)
+            with stop.held():  # nbgrader would take Ctrl-C for an error
+                release(week, check=False)
+                recorder = GradebookWriter(paths)
+            run = _GradingRun(paths, recorder, due, regrade, unsafe)
+            run.add_rows(entries, folder, everybody=submissions is None, only=students, progress=progress)
+            if not run.rows:
+                raise GradingError(
+                    f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
+                    "STUDENT.ipynb, or an archive from Moodle or Canvas."
+                )
+            warnings += run.goes_on
+            with closing(run.results(jobs, scheduler)) as results:
+                for result in results:
+                    with stop.held():
+                        run.finish(result, progress)
+            run.add_manual_points()
+            run.end()
+    except Stopped:
+        finished = f"{run.done} of {len(run.rows)} students are finished" if run else "nothing was run yet"
+        raise Stopped(f"Stopped: {finished}. The same command goes on.") from None
     if any(row.unsafe for row in run.rows.values()):
         warnings.append(
             "Students' code ran without the whole sandbox (--unsafe): trust no mark of a class you do not trust."
@@ -193,6 +205,7 @@ class _GradingRun:
         self.unread = Unread(week.unread)
         self.hand_ins = HandIns(week.hand_ins)
         self.collected: dict[str, HandIn] = {}
+        self.regraded: Regraded | None = None
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
         self.keys: dict[str, str] = {}
@@ -224,6 +237,7 @@ class _GradingRun:
                 known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                 raise GradingError(f"Nobody is called {', '.join(sorted(unknown))}; there is {known or 'nobody'}.")
             names = [name for name in names if name in only]
+        self.regraded = Regraded(self.week.regraded, names) if self.regrade else None
         self.rows = {name: Row(name, "missing", automatic, manual) for name in names}
         for name in names:
             self._prepare(self.rows[name], by_student.get(name, Submission(name, None)), folder, progress)
@@ -254,7 +268,8 @@ class _GradingRun:
         )
         if entry.handed_in is not None:
             self.handed_in[row.student] = entry.handed_in
-        known = None if self.regrade else self.journal.find(self.keys[row.student])
+        again = self.regraded is not None and self.keys[row.student] not in self.regraded.keys
+        known = None if again else self.journal.find(self.keys[row.student])
         # A gradebook that was moved away, or a result of an unsafe run, is no reason to trust the journal.
         if known is not None and row.student in self.recorded and (self.unsafe or not known.unsafe):
             row.resumed = True
@@ -264,6 +279,21 @@ class _GradingRun:
             self._say(row, progress)
         else:
             self.jobs.append(Job(self.week.folder, row.student, notebook))
+
+    @property
+    def goes_on(self) -> list[str]:
+        """What to say where a --regrade that was stopped goes on."""
+        if self.regraded is None or not self.regraded.keys:
+            return []
+        kept = sum(row.resumed for row in self.rows.values())
+        return [
+            f"A --regrade that was stopped goes on, {kept} students had been run; to begin anew delete {self.regraded.path}."
+        ]
+
+    def end(self) -> None:
+        """Everybody was run."""
+        if self.regraded is not None:
+            self.regraded.end()
 
     def results(self, jobs: int, scheduler: str | None) -> Iterator[Result]:
         """The results of what is left to run, in the order in which they finish."""
@@ -294,6 +324,8 @@ class _GradingRun:
             self.unread.set(result.student, None)
             self.hand_ins.set(result.student, self.collected[result.student])
             self.journal.add(self.keys[result.student], result)
+            if self.regraded is not None:
+                self.regraded.add(self.keys[result.student])
             self._fill(row, result)
         self._say(row, progress)
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -17,13 +21,14 @@ from rich.console import Console
 from lsdl import cli
 from lsdl.author.course import Course, WeekPaths
 from lsdl.grading import GradingError, jail
-from lsdl.grading.grade import CellMark, Report, Row, titles
+from lsdl.grading.grade import CellMark, Report, Row, grade, titles
 from lsdl.grading.handback import fill_sheet, name_in_zip
 from lsdl.grading.html_report import html_page
 from lsdl.grading.keys import choose_key
 from lsdl.grading.points import Scale
 from lsdl.grading.release import release
 from lsdl.grading.scores import Extensions, FinalMark, HomeworkMark, StudentMarks, all_marks, final_csv, final_marks
+from lsdl.grading.stop import Stop, Stopped
 from lsdl.grading.terminal_report import marks_table, score_table
 from lsdl.intake import Finding, parse
 
@@ -406,3 +411,70 @@ def test_extensions_are_given_listed_and_taken_back(lsdl: Callable[..., tuple[in
     file.write_text("student,homework,until\nada,week97-tiny,soon\n")
     with pytest.raises(GradingError, match="'soon' is no day"):
         Extensions(file)
+
+
+# Ctrl-C
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_waits_for_what_is_held_and_comes_once(capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    steps = []
+    with Stop() as stop, pytest.raises(Stopped):
+        with stop.held():
+            press_ctrl_c()
+            press_ctrl_c()
+            steps.append("held")
+        steps.append("never")
+    assert steps == ["held"] and signal.getsignal(signal.SIGINT) is before
+    assert capfd.readouterr().err.count("Stopping: notebooks that run are ended") == 1
+    with Stop(), pytest.raises(Stopped):
+        press_ctrl_c()
+        time.sleep(1)
+
+
+@pytest.mark.slow
+@pytest.mark.linux
+def test_ctrl_c_ends_a_run_in_seconds_and_the_same_command_goes_on(week: Path, submit: Callable[..., Path]) -> None:
+    def slow(notebook: dict) -> None:
+        notebook["cells"][1]["source"] = "import time\ntime.sleep(100)\ndef double(x):\n    return 2 * x"
+
+    submit("ada")
+    folder = submit("bob", slow)
+    solved = (folder / "ada" / WEEK / "homework.ipynb").read_bytes()
+    seen: list[tuple[str, str]] = []
+
+    def run(**options: object) -> Report:
+        seen.clear()
+        return grade(week, folder, unsafe=bool(UNSAFE), progress=watch, **options)
+
+    def watch(row: Row, number: int, total: int) -> None:
+        seen.append((row.student, f"{row.status} {row.resumed}"))
+        if len(seen) == 1:  # bob runs: Ctrl-C, and once more out of impatience
+            for seconds in (1.5, 1.8):
+                threading.Timer(seconds, press_ctrl_c).start()
+
+    for options in ({}, {"regrade": True}):
+        begin = time.monotonic()
+        with pytest.raises(Stopped, match="1 of 2 students are finished. The same command goes on."):
+            run(**options)
+        assert time.monotonic() - begin < 60 and seen == [("ada", "ok False")]
+    (folder / "bob" / WEEK / "homework.ipynb").write_bytes(solved)
+    time.sleep(1)
+    seen.append(("no", "more presses"))
+    done: list[tuple[str, bool]] = []
+    report = grade(week, folder, unsafe=bool(UNSAFE), regrade=True, progress=lambda row, *_: done.append((row.student, row.resumed)))  # fmt: skip
+    assert done == [("ada", True), ("bob", False)] and [row.status for row in report.rows] == ["ok", "ok"]
+    assert any("A --regrade that was stopped goes on, 1 students had been run" in text for text in report.warnings)
+    done.clear()
+    grade(
+        week,
+        folder,
+        unsafe=bool(UNSAFE),
+        regrade=True,
+        progress=lambda row, *_: done.append((row.student, row.resumed)),
+    )
+    assert sorted(done) == [("ada", False), ("bob", False)]  # the next one begins anew
