@@ -158,14 +158,22 @@ def refs(
     raise typer.Exit(1 if drifted else 0)
 
 
-@app.command(epilog="Example: lsdl publish ../lsdl-student")
+@app.command(epilog="Example: lsdl publish ../lsdl-student --weeks 1-4")
 def publish(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one published before.")],
+    weeks: Annotated[
+        str | None,
+        typer.Option(help="Only these, such as 1-4 or 1,3; others go from the tree. Default: all.", metavar="WEEKS"),
+    ] = None,
 ) -> None:
-    """Write the student's tree: seminars, student versions, helpers, assets, lsdl without its grading part."""
+    """Write the student's tree: seminars, student versions, helpers, assets, lsdl without its grading part.
+
+    What you write around the generated part of its README.md stays.
+    """
+    from lsdl.author.course import find_some_weeks
     from lsdl.grading.publish import publish as write_tree
 
-    files = write_tree(folder)
+    files = write_tree(folder, weeks=find_some_weeks(weeks) if weeks is not None else None)
     console.print(f"{len(files)} files in {folder}", highlight=False)
 
 

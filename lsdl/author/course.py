@@ -84,6 +84,7 @@ class Course(_Table):
 
     title: str = Field(min_length=1)
     edition: str = Field(pattern=r"^\d{4}\.\d+$")
+    repository: str = Field("", pattern=r"^$|^[\w.-]+/[\w.-]+$")  # OWNER/NAME on GitHub, for badges and setup cells
     budget: Budget = Budget()
     late: Late = Late()
     parts: tuple[Part, ...] = Field(min_length=1)
@@ -284,6 +285,20 @@ def course_root(start: Path | None = None) -> Path:
     raise CourseError(f"No course.toml in {start} or a folder above it: run lsdl inside the course's repository.")
 
 
+def repository_of(start: Path) -> str:
+    """OWNER/NAME of the course that a path lies in; a course that does not say it has that of the one around lsdl itself.
+
+    Raises:
+        CourseError: neither says it.
+    """
+    own = Path(__file__).resolve().parents[2]
+    for folder in (start.resolve(), *start.resolve().parents, own):
+        file = folder / "course.toml"
+        if file.is_file() and (name := str(_read_toml(file).get("repository", ""))):
+            return name
+    raise CourseError('course.toml names no repository: add repository = "OWNER/NAME" and run lsdl lint --fix.')
+
+
 def load_course(root: Path | None = None) -> Course:
     """Read `course.toml` in `root` (default: `course_root()`) and the `week.toml` of every week that has one.
 
@@ -352,3 +367,26 @@ def find_week(name: str, root: Path | None = None) -> Path:
             f"{name!r} names {len(found) or 'no'} week{'s' if len(found) > 1 else ''}; there is: {known}."
         )
     return found[0]
+
+
+def find_some_weeks(text: str, root: Path | None = None) -> list[Path]:
+    """The folders of the weeks that a text such as "1-4", "1,3" or "week01,4-6" names, sorted; of a range those that are there.
+
+    Raises:
+        CourseError: a part of it names no week.
+    """
+    weeks = find_weeks(root)
+    found: set[Path] = set()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if ends := re.fullmatch(r"(\d{1,2})\s*-\s*(\d{1,2})", part):
+            first, last = int(ends[1]), int(ends[2])
+            within = {week for week in weeks if first <= int(week.name[4:6]) <= last}
+            if not within:
+                known = ", ".join(week.name for week in weeks) or "none yet"
+                raise CourseError(f"No week has a number from {first} to {last}; there is: {known}.")
+            found |= within
+        else:
+            found.add(find_week(part, root))
+    if not found:
+        raise CourseError("No week was named: write 1-4, or 1,3.")
+    return sorted(found, key=lambda week: week.name)
