@@ -427,6 +427,22 @@ def doctor(
     raise typer.Exit(1 if any(diagnosis.level == "problem" for diagnosis in found) else 0)
 
 
+@app.command(
+    epilog="Example: lsdl selftest --jobs 2. Exit codes: 0 all held, 1 something did not, 2 it could not be done (no Linux, no whole "
+    "sandbox and no --unsafe)."
+)
+def selftest(
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Hand-ins at a time.")] = 1,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Run where the sandbox cannot be whole.")] = False,
+) -> None:
+    """Grade honest, odd and hostile hand-ins on this machine and say what held; the class's gradebook is not touched."""
+    from lsdl.author.course import course_root
+    from lsdl.grading.selftest import selftest as test_this_machine
+
+    found = test_this_machine(course_root(), console, jobs=jobs, unsafe=unsafe)
+    raise typer.Exit(1 if any(fault for _, fault in found) else 0)
+
+
 @app.command(epilog="Example: lsdl demo   (what `make run` does)")
 def demo(
     week: OneWeek = "1",

@@ -27,6 +27,7 @@ COMMANDS = (
     "scores",
     "final",
     "doctor",
+    "selftest",
     "demo",
 )
 
