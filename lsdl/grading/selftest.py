@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from lsdl.cells import grade_id, scored_cells
@@ -33,7 +34,8 @@ from lsdl.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-CELL_SECONDS = 15
+CELL_SECONDS = 30
+WIDTH = 90  # of what a case is, in the table
 HONEST, ODD, HOSTILE = "honest", "odd", "hostile"
 
 
@@ -64,16 +66,18 @@ class Case:
         """
         if row is None:
             return "it has no row"
-        if row.status != self.status:
-            return f"its status is {row.status}, not {self.status}: {row.note}"
-        for name, mark in row.cells.items():
-            wanted = 0 if name in self.lost else mark.max_points
-            if not mark.manual and mark.points != wanted:
-                return f"{name} has {plain(mark.points or 0)} points, not {plain(wanted)}: {mark.message or 'no reason given'}"
         if self.kind == HOSTILE and "BREACH" in outputs:
             return f"it got through: {outputs[outputs.index('BREACH') :][:200]}"
         if self.kind == HOSTILE and "TRIED" not in outputs:
-            return "it did not come to its attack"
+            return f"it did not come to its attack: try again when the machine is less busy. Its row: {row.note or row.status}"
+        # On a busy machine an attack can reach the time limit. It then loses points, and must only not win any.
+        stopped = self.kind == HOSTILE and row.status == "timeout"
+        if row.status != self.status and not stopped:
+            return f"its status is {row.status}, not {self.status}: {row.note}"
+        for name, mark in row.cells.items():
+            wanted = 0 if name in self.lost else mark.max_points
+            if not mark.manual and mark.points != wanted and not (stopped and mark.points == 0):
+                return f"{name} has {plain(mark.points or 0)} points, not {plain(wanted)}: {mark.message or 'no reason given'}"
         return ""
 
 
@@ -167,9 +171,8 @@ def _cases(week: Path, attacks: Path, names: dict[str, object]) -> Iterator[Case
         for cell in notebook["cells"]:
             if grade_id(cell) == _header(text, "cell"):
                 cell["source"] = Template(text).safe_substitute(names)
-        about = re.search(r"^# (?!\w+:)(.+)$", text, re.MULTILINE)
         lost = frozenset(_header(text, "points").split())
-        what = about[1].partition(". ")[0].rstrip(".:") if about else path.stem
+        what = _about(text) or path.stem.replace("_", " ")
         yield Case(path.stem, HOSTILE, what, _dumped(notebook), _header(text, "status") or "ok", lost)
 
 
@@ -210,6 +213,14 @@ def _targets(base: Path, week: Path, folder: Path) -> Iterator[dict[str, object]
 def _accept(one: socket.socket, connected: list[str]) -> None:
     with contextlib.suppress(OSError):  # closed at the end
         connected.append(str(one.accept()[1]))
+
+
+def _about(text: str) -> str:
+    """The first sentence of the comment at the top of a hostile hand-in, without the lines that say where it goes."""
+    lines = text.splitlines()
+    top = lines[: next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))]
+    words = " ".join(line[1:].strip() for line in top if not re.match(r"# \w+:", line))
+    return shorten(words.partition(". ")[0].rstrip(".:"), WIDTH, placeholder=" ...")
 
 
 def _header(text: str, key: str) -> str:

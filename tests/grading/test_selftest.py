@@ -31,6 +31,8 @@ def row(points: float, status: str = "ok") -> Row:
         (set(), row(3, "failed"), "TRIED", "its status is failed, not ok"),
         (set(), row(3), "TRIED BREACH: read /etc/shadow", "it got through: BREACH: read /etc/shadow"),
         (set(), row(3), "", "it did not come to its attack"),
+        (set(), row(0, "timeout"), "TRIED", ""),  # a busy machine: it lost, which is no breach
+        ({"value"}, row(3, "timeout"), "TRIED", "value has 3 points, not 0"),
         (set(), None, "", "it has no row"),
     ],
 )
