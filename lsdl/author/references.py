@@ -199,7 +199,7 @@ def remember_key(week: Path, key: Path) -> None:
     Only the file's path is written, into gradebook/, which git ignores.
     """
     note = WeekPaths.at(week).key_note
-    note.parent.mkdir(parents=True, exist_ok=True)
+    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     note.write_text(str(key.resolve()), encoding="utf-8")
 
 

@@ -180,8 +180,12 @@ class Told:
         rest = rest.replace("<details>", "<details open>")
         rest = _TOTAL.sub(lambda _: f"<h4>{escape(self.week.name)}: {self._points(mark)}</h4>", rest, count=1)
         waiting = {name for name, points in mark.cells.items() if points is None}
-        for pattern in (_LISTED, _HEADED):
-            rest = pattern.sub(lambda found: _score_of(found, waiting), rest)
+        contents, notebook, cells = rest.partition('id="notebook"')  # before it nothing is a student's
+        contents = _LISTED.sub(
+            lambda found: f"{found['before']}{found['name']}</a> ({_score_of(found, waiting)})", contents
+        )
+        cells = _HEADED.sub(lambda found: f"{found['before']}{_score_of(found, waiting)}", cells)
+        rest = contents + notebook + cells
         return head + body + rest.replace(">", f">{self._box(student, mark)}", 1)
 
     def _box(self, student: str, mark: HomeworkMark) -> str:
@@ -209,10 +213,10 @@ class Told:
         return f"{Scale(mark.most, mark.bonus).told(mark.points)} points"
 
 
-# In nbgrader's page. A student's text has no `name`, and no link to a cell's name before the notebook begins.
+# In nbgrader's page: its title, its list of graded cells, and their headings, which a student's text cannot imitate (no `name`).
 _TOTAL = re.compile(r"<h4>[^<]*\(Score: [^)<]*\)</h4>")
 _LISTED = re.compile(
-    r'(?P<before><li><a href="#(?P<name>[^"]+)">[^<]*</a>) \(Score: (?P<got>[\d.]+) / (?P<most>[\d.]+)\)'
+    r'(?P<before><li><a href="#(?P<name>[^"]+)">)[^<]*</a> \(Score: (?P<got>[\d.]+) / (?P<most>[\d.]+)\)'
 )
 _HEADED = re.compile(
     r'(?P<before><a name="(?P<name>[^"]+)"></a>\s*<div class="panel-heading">(?:(?!</div>).){0,400}?)'
@@ -223,8 +227,7 @@ _HEADED = re.compile(
 
 def _score_of(found: re.Match[str], waiting: Collection[str]) -> str:
     got, most = plain(float(found["got"])), plain(float(found["most"]))
-    said = f"not graded yet, at most {most}" if found["name"] in waiting else f"{got} of {most}"
-    return f"{found['before']} ({said})" if "<li>" in found["before"][:4] else f"{found['before']}{said}"
+    return f"not graded yet, at most {most}" if found["name"] in waiting else f"{got} of {most}"
 
 
 class HideHiddenTests(ClearHiddenTests):

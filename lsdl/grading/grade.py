@@ -20,6 +20,7 @@ from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_j
 from lsdl.grading.collect import Submission, find_submissions, read_bytes
 from lsdl.grading.jail import JailError, capabilities, missing
 from lsdl.grading.journal import HandIn, HandIns, Journal, Regraded, Unread, digest_of_week, key_of
+from lsdl.grading.nbgrader_course import make_private
 from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.release import release
 from lsdl.grading.stop import Stop, Stopped
@@ -28,7 +29,7 @@ from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
 from lsdl.printable import printable
 
 CONNECT_SECONDS = 20
-TASK_HEADING = re.compile(r"^#{2,4} +(.+?)[ #]*$", re.MULTILINE)
+TASK_HEADING = re.compile(r"^#{2,4} +(.+?)(?: \([^()]*points?[^()]*\))?[ #]*$", re.MULTILINE)
 FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
 
 
@@ -155,6 +156,7 @@ def grade(
     run = None
     try:
         with Stop() as stop, explained():
+            make_private(paths)
             warnings = prepare_hidden_references(week, key)
             with stop.held():  # nbgrader would take Ctrl-C for an error
                 release(week, check=False)

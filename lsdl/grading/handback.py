@@ -106,7 +106,7 @@ def name_in_zip(collected: str, student: str) -> str:
 def new_sheet(marks: Mapping[str, HomeworkMark], collected: Mapping[str, str]) -> Sheet:
     """Moodle's worksheet where the hand-ins came from Moodle, else a plain table; open marks are left out."""
     final = {student: mark for student, mark in sorted(marks.items()) if not mark.is_open}
-    numbers = {student: _number_of(collected.get(student, ""), MOODLE) for student in final}
+    numbers = {student: _number_of(collected.get(student, ""), MOODLE) for student in marks}
     if any(numbers.values()):
         lines = [[ID, NAME, GRADE, MOST, MODIFIED]]
         for student, mark in final.items():

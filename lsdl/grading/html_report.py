@@ -23,7 +23,7 @@ CSS = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
 h1, h2, h3 { line-height: 1.2 } table { border-collapse: collapse; width: 100% }
 th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 } .note { color: #555; overflow-wrap: anywhere }
 .failed, .timeout { color: #a40000 } .repaired { color: #8a5a00 } .missing { color: #666 } .ok { color: #0a6b2d }
 .warning { background: #fff3cd; padding: .5rem .8rem } .tasks { display: flex; flex-wrap: wrap; gap: 1rem }

@@ -18,6 +18,7 @@ from lsdl.grading.points import Scale, plain
 from lsdl.grading.scores import HomeworkMark, StudentMarks
 from lsdl.printable import printable
 
+NAMED = 8  # students in one line
 STYLE = {"ok": "green", "repaired": "yellow", "failed": "red", "timeout": "red", "missing": "dim"}
 
 
@@ -71,7 +72,7 @@ def by_hand(row: Row) -> str:
     if row.status == "missing" or not marks:
         return ""
     if any(mark.points is None for mark in marks):
-        return f"open, {plain(row.manual_max_points)}"
+        return f"open, of {plain(row.manual_max_points)}"
     return f"{plain(sum(mark.points or 0 for mark in marks))} of {plain(row.manual_max_points)}"
 
 
@@ -135,10 +136,14 @@ def marks_table(students: list[StudentMarks], console: Console) -> None:
     legend += ["-: not handed in"] if any(not mark.handed_in for mark in marks) else []
     legend += [f"not due yet: {', '.join(waits)}"] if waits else []
     console.print(Text("; ".join(legend) + ".", "dim"))
+    told: dict[tuple[str, str], list[str]] = {}
     for student in students:
         for week, mark in student.homeworks.items():
             if mark.why:
-                console.print(Text(printable(f"{student.student}, {week}: {mark.why}.")))
+                told.setdefault((week, mark.why), []).append(student.student)
+    for (week, why), names in sorted(told.items()):
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        console.print(Text(printable(f"{week}, {why}: {', '.join(names[:NAMED])}{more}.")))
 
 
 def _cell_of(mark: HomeworkMark) -> Text:

@@ -145,7 +145,7 @@ def test_marks_on_a_terminal_are_a_table_best_first() -> None:
     shown = text.getvalue()
     assert shown.index("bob") < shown.index("ada") < shown.index("c\\x1b[2Jd")
     assert "8.25 +2d *" in shown and "82.5 %" in shown and "of 10 + 2" in shown and "not due yet: week02-b" in shown
-    assert "bob, week01-a: to grade by hand: why." in shown and "\x1b" not in shown
+    assert "week01-a, to grade by hand: why: bob." in shown and "\x1b" not in shown
 
 
 def test_scores_with_nobody_graded_is_not_final(lsdl: Callable[..., tuple[int, str]], week: Path) -> None:
@@ -262,7 +262,9 @@ def graded(week: Path, submit: Callable[..., Path], lsdl: Callable[..., tuple[in
         notebook["cells"].insert(3, json.loads(json.dumps(notebook["cells"][2])))
 
     def folded(notebook: dict) -> None:
-        notebook["cells"][-1]["source"] = "Score: 1.0 / 2.0 <details><summary>Hint</summary>\n\n$x$\n\n</details>"
+        notebook["cells"][-1]["source"] = (
+            "- [x](#why) (Score: 1.0 / 2.0) <details><summary>Hint</summary>\n\n$x$\n\n</details>"
+        )
 
     submit("ada", doubled)
     folder = submit("bob", folded)
@@ -293,11 +295,13 @@ def test_what_students_read_and_what_goes_back(
     for page, points in ((ada, "2 of 4 + 2 points"), (bob, "4 of 4 + 2 points")):
         assert f"<h4>{WEEK}: {points}</h4>" in page and f"<b>{points}.</b>" in page
         assert "Not graded yet, a person reads it: why." in page and page.count("not graded yet, at most 2") == 2
-        assert page.count("3 of 3") == 2 and "(Score:" not in page
+        assert page.count("3 of 3") == 2 and '<li><a href="#double_value">double_value</a> (3 of 3)</li>' in page
     assert "double_value is there 2 times" in ada and "Next time: delete the copies." in ada
     assert "Handed in 2 days late, so 50 % of your points count." in ada
     assert "repaired" not in bob and "late" not in bob.partition('id="toc"')[0]
-    assert "Score: 1.0 / 2.0" in bob and "<details open>" in bob  # a student's own text stays, hints are unfolded
+    assert (
+        bob.count("(Score: 1.0 / 2.0)") == 1 and "<details open>" in bob and "(Score:" not in ada
+    )  # a student's own text stays, hints are unfolded
     copied = [path.name for folder in ("autograded", "feedback", "intake") for path in gradebook.glob(f"{folder}/*/*/**/*") if path.is_file()]  # fmt: skip
     assert set(copied) == {"homework.ipynb", "homework.html"}
     if sys.platform != "win32":
