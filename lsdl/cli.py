@@ -213,6 +213,22 @@ def grade(
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Run where the sandbox cannot be whole; every row then says so.")
     ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with name (in the export) and student (on the class list), where they do not match by themselves.",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
+    ] = False,
     key: Key = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="Take the public demo key if there is no other: to try out, not for a class.")
@@ -233,6 +249,12 @@ def grade(
     from lsdl.grading.terminal_report import live_progress, score_table
 
     folder = find_week(week)
+    if dry_run:
+        from lsdl.grading.hand_ins import plan
+        from lsdl.grading.terminal_report import plan_table
+
+        plan_table(plan(folder, submissions, encoding=encoding, names=names), console)
+        return
     _, line = choose_key(WeekPaths.at(folder), key, demo=demo)
     console.print(f"Key: {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
@@ -247,6 +269,8 @@ def grade(
                 students=student or (),
                 regrade=regrade,
                 unsafe=unsafe,
+                encoding=encoding,
+                names=names,
                 progress=progress,
             )
     except Stopped as stopped:
@@ -254,9 +278,9 @@ def grade(
         raise typer.Exit(130) from None
     score_table(report, console)
     page = html or WeekPaths.at(folder).report
-    write_whole(page, html_page(report), private=True)
+    write_whole(page, html_page(report.of_the_week()), private=True)
     if json:
-        report.write_json(json)
+        report.of_the_week().write_json(json)
     console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lsdl.cells import grade_id, is_locked
 from lsdl.intake import MAX_BYTES, BadNotebook, Notebook, mend, parse
+from lsdl.recognise import likeness
 
 HOMEWORKS = Path(__file__).with_name("homeworks.json")
 # what nbgrader leaves in a released answer
@@ -34,30 +35,9 @@ class Diagnosis:
 
 
 def skeleton(released: Notebook, required_cells: Sequence[str] = ()) -> Notebook:
-    """What the doctor has to know of a parsed homework: its nbgrader cells, of the answers without their text, and which of them must not be missing."""
-    cells = [
-        {
-            "cell_type": cell["cell_type"],
-            "id": cell["id"],
-            "metadata": {"nbgrader": cell["metadata"]["nbgrader"]},
-            "source": cell["source"] if is_locked(cell) else "",
-        }
-        for cell in released["cells"]
-        if grade_id(cell)
-    ]
+    """What the doctor has to know of a parsed student version: all its cells, and which of them must not be missing."""
+    cells = [{key: cell[key] for key in ("cell_type", "id", "metadata", "source")} for cell in released["cells"]]
     return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"required_cells": list(required_cells)}, "cells": cells}
-
-
-def likeness(notebook: Notebook, homework: Notebook) -> int:
-    """How many cells of a homework are in a notebook, by nbgrader's name, the cell's id, or the text of a test."""
-    names = {grade_id(cell) for cell in notebook["cells"]}
-    ids = {cell["id"] for cell in notebook["cells"]}
-    texts = {cell["source"] for cell in notebook["cells"]}
-    return sum(
-        grade_id(cell) in names or cell["id"] in ids or (is_locked(cell) and cell["source"] in texts)
-        for cell in homework["cells"]
-        if grade_id(cell)
-    )
 
 
 def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[Diagnosis]:
@@ -70,8 +50,9 @@ def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[D
     """
     try:
         notebook = parse(data)
-        week = max(homeworks, key=lambda week: likeness(notebook, homeworks[week]), default=None)
-        if week is None or likeness(notebook, homeworks[week]) == 0:
+        cells = notebook["cells"]
+        week = max(homeworks, key=lambda week: likeness(cells, homeworks[week]["cells"]), default=None)
+        if week is None or likeness(cells, homeworks[week]["cells"]) == 0:
             line = (
                 "No cell of the notebook is one of a homework of this course: is it the seminar, or another notebook?"
             )

@@ -160,7 +160,7 @@ def test_commands_named_in_the_readme_exist() -> None:
     for name, rest in re.findall(r"(?<![\w/-])(?:\.venv/bin/)?lsdl ([a-z]+)((?: [^`\n#|]*)?)", code_of(text)):
         assert name in group.commands, f"lsdl {name}"
         known = {flag for parameter in group.commands[name].params for flag in parameter.opts} | {"--help"}
-        assert set(re.findall(r"--[a-z]+", rest)) <= known, f"lsdl {name}{rest}"
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"lsdl {name}{rest}"
     made = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.M)
     assert set(re.findall(r"\bmake (?:[A-Z]+=\S+ )?([a-z]+)", code_of(text))) <= set(made)
 

@@ -258,6 +258,11 @@ class WeekPaths(CoursePaths):
         return self.gradebook / "journal" / f"{self.name}.regrade.json"
 
     @property
+    def rows(self) -> Path:
+        """The newest row of every student (grade.py)."""
+        return self.gradebook / "journal" / f"{self.name}.rows.json"
+
+    @property
     def report(self) -> Path:
         """The page about the last run."""
         return self.gradebook / "reports" / f"{self.name}.html"

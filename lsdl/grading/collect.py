@@ -1,10 +1,10 @@
-"""What a class handed in: whose notebook lies where, and its bytes.
+"""What a class handed in: whose notebook lies where, and which one counts.
 
-A submission is data from a stranger: only the bytes of one notebook are read, no link is followed, no pipe or device is
-opened, nothing is extracted or written. What is understood, in a folder or in zip archives, and what is assumed of each:
+The outermost name says whose a file is, whatever names lie inside: what is in a folder or an archive named for a student is
+that student's. What is understood, in a folder or in a zip archive of a class, and what is assumed of each:
 
 - nbgrader: `STUDENT/WEEK/homework.ipynb`; a `timestamp.txt` beside it says when it was handed in.
-- flat: `STUDENT.ipynb`, or `STUDENT.zip` with the notebook inside.
+- flat: `STUDENT.ipynb`, `STUDENT.zip`, or a folder `STUDENT` with the notebook anywhere inside, be it the zipped course.
 - Moodle ("Download all submissions"): `Full Name_12345_assignsubmission_file_/anything.ipynb`, or without folders
   `Full Name_12345_assignsubmission_file_anything.ipynb`. The name has no underscore. The number is another one in every
   assignment, so the name is the student's id, and the number is added only where two students share a name.
@@ -15,43 +15,59 @@ opened, nothing is extracted or written. What is understood, in a folder or in z
   there are several assignments, the one counts whose name contains the week's (`week01-finetune`), its beginning
   (`week01`, `Week 1`) or the title in course.toml.
 
-Of several notebooks of one student those named "homework..." go first; of these the newest counts: by version (Teams),
-number of the file (Canvas), time, then the number in `homework-1.ipynb` or `homework (1).ipynb`. The others stay where they
-are and are named in the student's row.
+Of several notebooks of one student the one counts that is this week's homework by its cells; where that is not known, those
+named "homework..." go first. Of these the newest counts: by version (Teams), number of the file (Canvas), time, then the
+number in `homework-1.ipynb` or `homework (1).ipynb`. Checkpoints of Jupyter never count. Nothing vanishes: every name in an
+export is a row, an attempt that a row names, or a note.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 import re
-import stat
 import unicodedata
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from lsdl.grading import GradingError
-from lsdl.intake import MAX_BYTES, BadNotebook
+from lsdl.grading.roster import Roster
+from lsdl.grading.times import EXAMPLE, utc
+from lsdl.grading.unpack import (
+    CHECKPOINTS,
+    IS_LINK,
+    HandedFile,
+    bytes_of,
+    printable,
+    read_file,
+    walk_archive,
+    walk_folder,
+)
+from lsdl.intake import BadNotebook, parse
 
 MAX_ENTRIES = 50_000  # files in a folder, members in an archive
-MAX_RATIO = 200  # of a member over a megabyte; notebooks compress 3-10 times
-MAX_DEPTH = 8
+MAX_OF_ONE = 1_000  # files of one student's archive that are thought about, notebooks first
+MAX_LOOKED_AT = 20  # notebooks of one student that are read to see which one is this homework
+MAX_NAMED = 3  # in a note
 # nbgrader reads a student's name as part of a glob and of a format string.
 STUDENT_NAME = re.compile(r"\w[\w .,@+'-]*")
+MAX_NAME, MAX_NAME_BYTES = 100, 200  # a file's name has at most 255 bytes
 MOODLE = re.compile(r"(?P<name>[^_]+)_(?P<number>\d+)_assignsubmission_(?P<kind>[a-z]+)(?:_.*)?", re.DOTALL)
 CANVAS = re.compile(r"(?:(?P<name>\w+?)_)??(?P<late>LATE_)?(?P<user>\d+|anon_[0-9A-Za-z]+)_(?P<file>\d+)_.+", re.DOTALL)
 VERSION = re.compile(r"[Vv]ersion[ _-]?(?P<number>\d+)")
 ATTEMPT = re.compile(r"(?:-(\d+)| ?\((\d+)\))$")
+WEEK_FOLDER = re.compile(r"week[ _-]?\d+", re.IGNORECASE)
+CLASS_ARCHIVE = re.compile(r"submissions?(?: ?\(\d+\)|-\d+)?\.zip", re.IGNORECASE)  # what Canvas calls its own
 TEAMS_LIBRARY = ("submitted files", "student work")
-IS_LINK = "The submission is a link, which is never followed: ask for the file itself."
-NO_FILE = "homework.ipynb is not an ordinary file: ask for the notebook itself."
-TOO_LARGE = f"The notebook is larger than {MAX_BYTES >> 20} MB: ask for it with its outputs cleared."
-NO_NOTEBOOK = "The archive holds no notebook: ask for the .ipynb file."
+MAY_BE_A_NOTEBOOK = re.compile(r"\.(?:ipynb\.\w+|json|txt)$", re.IGNORECASE)
+# What instructors keep beside hand-ins: tables and notes, which nobody hands in for a notebook.
+OF_THE_INSTRUCTOR = (".csv", ".xlsx", ".ods", ".md", ".toml", ".yml", ".yaml", ".ini", ".log", ".db", ".key")
+NAME_AN_ENCODING = (
+    "give --encoding with the code page of the computer that packed it (cp866 or cp1251 for Russian, gbk for Chinese, cp850 for "
+    "western Windows), or unpack it there and give the folder"
+)
 
 
 @dataclass(frozen=True)
@@ -61,11 +77,12 @@ class Submission:
     Attributes:
         student: an id that nbgrader can use, made from the name if need be (`safe_id`).
         path: the file that counts, or the archive that holds it; None where nothing was handed in.
-        members: the name inside the archive; empty for a file of its own.
+        members: the name inside the archive, and inside the archive in it; empty for a file of its own.
         problem: why this cannot be read, a sentence; empty if it can be tried.
         older: other attempts, which do not count, by name.
-        notes: what the report should say of it: another name, marked late, a file that was refused.
+        notes: what the report should say of it: another name, marked late, a file that was refused or left out.
         handed_in: when, in UTC without a zone as nbgrader stores it; None if that is not known.
+        shown: the name of what counts, as a person would look for it.
     """
 
     student: str
@@ -75,17 +92,31 @@ class Submission:
     older: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     handed_in: datetime | None = None
+    shown: str = ""
+
+
+@dataclass
+class HandIns:
+    """The entries of a class, by student, and what was found beside them and belongs to nobody."""
+
+    entries: list[Submission]
+    notes: list[str] = field(default_factory=list)
+
+
+IsThisHomework = Callable[[bytes], bool]
 
 
 def safe_id(name: str) -> str:
-    """A student's name as nbgrader can use it: unchanged if it already can, else with "_" for what it cannot.
+    """A student's name as nbgrader and file systems can use it: unchanged if they can, else with "_" for what they cannot.
 
     A changed name ends in a part of its hash, so that two names never become one.
     """
     name = unicodedata.normalize("NFC", name)
-    if STUDENT_NAME.fullmatch(name) and len(name) <= 100 and name == name.rstrip(" ."):
+    fits = len(name) <= MAX_NAME and len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
+    if STUDENT_NAME.fullmatch(name) and fits and name == name.rstrip(" ."):
         return name
-    plain = re.sub(r"[^\w ,@+'-]", "_", name).strip(" _")[:80] or "student"
+    plain = re.sub(r"[^\w ,@+'-]", "_", name).strip(" _")[: MAX_NAME - 20]
+    plain = plain.encode("utf-8")[: MAX_NAME_BYTES - 20].decode("utf-8", "ignore").strip(" _") or "student"
     if not STUDENT_NAME.match(plain):
         plain = f"student {plain}"
     return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
@@ -93,11 +124,10 @@ def safe_id(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Owner:
-    """Whose a file is by its name and those of its folders; `form` is the source's, `wanted` whether the file can count."""
+    """Whose a file is by its outermost name; `form` is the source's."""
 
-    form: str  # nbgrader | flat | moodle | canvas | teams
+    form: str  # folder | flat | moodle | canvas | teams
     name: str
-    wanted: bool
     number: str = ""
     file: int = 0
     version: int = 0
@@ -107,73 +137,424 @@ class _Owner:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """One file that may be a student's notebook; `rank` orders the attempts of one student, the newest last."""
+    """One file of a student; `rank` orders the notebooks, the newest last, and `uploaded` is whether it was handed in as such."""
 
     owner: _Owner
-    path: Path
-    members: tuple[str, ...]
+    file: HandedFile
     shown: str
+    named: bool
     rank: tuple[Any, ...]
-    problem: str = ""
+    uploaded: bool
 
-
-@dataclass
-class _Found:
-    candidates: list[_Candidate] = field(default_factory=list)
-    students: set[str] = field(default_factory=set)  # who has a folder, perhaps without a notebook
+    @property
+    def kind(self) -> str:
+        """What the name says it is: notebook | checkpoint | other."""
+        name = self.file.name.lower()
+        if CHECKPOINTS in self.file.parts or name.endswith("-checkpoint.ipynb"):
+            return "checkpoint"
+        return "notebook" if name.endswith(".ipynb") or self.file.problem else "other"
 
 
 def find_submissions(folder: Path, week: str, title: str = "") -> list[Submission]:
+    """The entries of `find_hand_ins`, where it is not known what the week's homework looks like."""
+    return find_hand_ins(folder, week, title).entries
+
+
+def find_hand_ins(
+    folder: Path,
+    week: str,
+    title: str = "",
+    *,
+    is_this_homework: IsThisHomework | None = None,
+    roster: Roster | None = None,
+    encoding: str | None = None,
+) -> HandIns:
     """The submissions of one week, sorted by student; who handed in nothing has `path=None`.
 
     Args:
         folder: a folder, or one zip archive, in a form that the module's docstring names. Only looked at.
         week: the name of the week, which nbgrader's and Teams' folders have.
         title: the week's title, which Teams' folders may have instead.
+        is_this_homework: whether the bytes of a file are a notebook with this homework; asked where a student has several.
+        roster: the class list, whose ids take the place of an export's names where it is clear who is meant.
+        encoding: that of the names in archives which do not say it, as Windows makes them.
 
     Raises:
         FileNotFoundError: `folder` is neither a folder nor an archive.
-        GradingError: there are more files than a class can hand in.
+        GradingError: there are more files than a class can hand in, or the archive is damaged or in an unknown encoding.
     """
-    found = _Found()
+    search = _Search(folder, week, encoding, roster or Roster())
     if folder.is_file() and folder.suffix.lower() == ".zip":
-        found.candidates = list(_in_archive(folder, week, (folder.name,)))
+        search.read_archive()
     elif folder.is_dir():
-        _in_folder(folder, week, (), found, [0])
+        search.read_folder()
     else:
         raise FileNotFoundError(
             f"{folder} is not a folder: give the folder that holds STUDENT/{week}/homework.ipynb, or an archive from "
             "Moodle or Canvas."
         )
-    candidates = _of_this_week(found.candidates, week, title)
+    found = _of_this_week(search.candidates(), week, title)
     numbers: dict[str, set[str]] = {}
-    for item in candidates:
+    for item in found:
         numbers.setdefault(item.owner.name, set()).add(item.owner.number)
     attempts: dict[str, list[_Candidate]] = {}
-    for item in candidates:
+    for item in found:
         owner = item.owner
         shared = owner.number and len(numbers[owner.name] - {""}) > 1
         attempts.setdefault(f"{owner.name} {owner.number}" if shared else owner.name, []).append(item)
-    missing = found.students - {item.owner.name for item in candidates}
-    entries = {safe_id(name): Submission(safe_id(name), None) for name in missing}
-    entries |= {safe_id(name): _newest(name, items) for name, items in attempts.items()}
-    return [entries[student] for student in sorted(entries)]
+    for name in search.students - {item.owner.name for item in found}:
+        attempts[name] = []
+    by_student = _by_class_list(attempts, roster or Roster(), search.notes)
+    return HandIns(
+        [_chosen(name, by_student[name], is_this_homework) for name in sorted(by_student, key=safe_id)], search.notes
+    )
 
 
-def _newest(name: str, attempts: list[_Candidate]) -> Submission:
-    """The attempt that counts. A refused one counts only where there is no other."""
-    attempts = sorted(attempts, key=lambda item: item.rank)
-    readable = [item for item in attempts if not item.problem]
-    chosen = (readable or attempts)[-1]
-    notes = [f"{item.shown}: {item.problem}" for item in attempts if item.problem and item is not chosen]
-    if chosen.owner.note:
-        notes.insert(0, chosen.owner.note)
+def _by_class_list(
+    attempts: dict[str, list[_Candidate]], roster: Roster, notes: list[str]
+) -> dict[str, list[_Candidate]]:
+    """The files of each student, by the id on the class list where that is clear; two of one name are not one student."""
+    meant: dict[str, list[str]] = {}
+    for name, items in attempts.items():
+        owner = items[0].owner if items else _Owner("folder", name)
+        meant.setdefault(roster.find(owner.name, owner.number) or name, []).append(name)
+    found: dict[str, list[_Candidate]] = {}
+    for student, names in meant.items():
+        owners = [items[0].owner for name in names if (items := attempts[name])]
+        if len({owner.name for owner in owners}) < len(owners):
+            shown = ", ".join(map(printable, names))
+            notes.append(
+                f"{shown}: the class list has one {student}, so name them in a file for --names (columns name, student)."
+            )
+            found |= {name: attempts[name] for name in names}
+        else:
+            found[student] = [item for name in names for item in attempts[name]]
+    return found
+
+
+class _Search:
+    """The files of a class, each with the names that say whose it is."""
+
+    def __init__(self, source: Path, week: str, encoding: str | None, roster: Roster) -> None:
+        self.source, self.week, self.encoding, self.roster = source, week, encoding, roster
+        self.files: list[HandedFile] = []
+        self.folders: list[tuple[str, ...]] = []
+        self.notes: list[str] = []
+        self.students: set[str] = set()  # who has a folder, perhaps without a file
+
+    def read_archive(self) -> None:
+        """What was given is an archive: a class's, or one student's."""
+        own = HandedFile((), self.source, (), ())
+        try:
+            inside, folders = walk_archive(own, MAX_ENTRIES, self.encoding)
+        except BadNotebook as error:
+            raise GradingError(f"{self.source}: {error}") from None
+        inner, folders = _unwrapped(inside, folders, self.week)
+        if _is_a_class(inner, self.week) and not self._is_a_students(self.source.name):
+            self.folders = folders
+            self.files = self._decodable(inner, self.source.name)
+        else:
+            self.files = [file.below((self.source.name,)) for file in inside]
+
+    def read_folder(self) -> None:
+        """What was given is a folder: of files, of students' folders, or of archives."""
+        files, folders = walk_folder(self.source, MAX_ENTRIES)
+        files, self.folders = _unwrapped(files, folders, self.week)
+        tops = [file for file in files if len(file.parts) == 1 and file.is_archive and not file.problem]
+        tops = [file for file in tops if not self._is_a_students(file.name)]
+        alone = not self.folders and all(file in tops or _is_of_the_instructor(file) for file in files)
+        inside = {file: self._inside_class_archive(file) for file in tops}
+        people = {
+            file: {_name_of(other) for other in found if _owner(other).form in LMS} for file, found in inside.items()
+        }
+        all_exports = alone and all(len(names) > 1 for names in people.values())
+        for file in files:
+            found = inside.get(file, [])
+            export = bool(people.get(file)) and all(_owner(other).form in LMS for other in found)
+            whole_class = alone and len(tops) == 1 and _is_a_class(found, self.week, in_folder=True)
+            if whole_class or (
+                export and (all_exports or (alone and len(tops) == 1) or CLASS_ARCHIVE.fullmatch(file.name))
+            ):
+                self.files += self._decodable(found, file.name)
+            elif export and len(people[file]) > 1:
+                names = ", ".join(sorted(map(printable, people[file]))[:MAX_NAMED])
+                why = f"It holds what several students handed in ({names}): grade it by itself, with --submissions {file.name}."
+                self.files.append(replace(file, problem=why))
+            else:
+                self.files.append(file)
+
+    def _is_a_students(self, name: str) -> bool:
+        """Whether an archive is one student's by its own name, whatever it holds."""
+        listed = self.roster.find(PurePosixPath(unicodedata.normalize("NFC", name)).stem) is not None
+        return listed or bool(MOODLE.fullmatch(name) or CANVAS.fullmatch(name))
+
+    def _inside_class_archive(self, file: HandedFile) -> list[HandedFile]:
+        try:
+            inside, _ = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding)
+        except BadNotebook:
+            return []  # said where it is opened as a student's
+        return _unwrapped(inside, [], self.week)[0]
+
+    def _decodable(self, files: list[HandedFile], archive: str) -> list[HandedFile]:
+        """Without those whose owner cannot be read; a name that was made up would be a student who does not exist."""
+        unknown = [file for file in files if 0 in file.undecoded]
+        if unknown:
+            sentence = f"The names in {printable(archive)} are not UTF-8, so whose file is whose cannot be told"
+            if len(unknown) == len(files):
+                raise GradingError(f"{sentence}: {NAME_AN_ENCODING}.")
+            self.notes.append(
+                f"{sentence} for {len(unknown)} of {len(files)} files, which were not graded: {NAME_AN_ENCODING}."
+            )
+        return [file for file in files if file not in unknown] if unknown else files
+
+    def candidates(self) -> list[_Candidate]:
+        """Every file with its owner; archives of students are opened."""
+        for names in self.folders:
+            if len(names) == 1:
+                self.students.add(_owner(HandedFile((*names, ""), self.source, (), ())).name)
+        found: list[_Candidate] = []
+        for file in self.files:
+            if len(file.parts) == 1 and _is_of_the_instructor(file):
+                self.notes.append(f"{printable(file.name)} is no hand-in and was not read.")
+            elif self._is_of_another_week(file):
+                continue
+            else:
+                found += self._of_one(file)
+        return found
+
+    def _is_of_another_week(self, file: HandedFile) -> bool:
+        """nbgrader's folders hold all weeks of a student."""
+        folder = file.parts[1] if len(file.parts) > 2 and _owner(file).form == "folder" else self.week
+        return folder != self.week and WEEK_FOLDER.match(folder) is not None
+
+    def _of_one(self, file: HandedFile) -> list[_Candidate]:
+        alone = self._candidate(file, _owner(file), file, uploaded=True)
+        if not file.is_archive or file.problem:
+            return [alone]
+        try:
+            inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding)
+        except BadNotebook as error:
+            return [replace(alone, file=replace(file, problem=str(error)))]
+        opened = [one for inner in inside for one in self._opened(inner)]
+        opened.sort(key=lambda one: not one.name.lower().endswith(".ipynb"))
+        del opened[MAX_OF_ONE:]
+        found = [self._candidate(inner.below(file.parts), alone.owner, file, uploaded=False) for inner in opened]
+        if any(item.kind == "notebook" or MAY_BE_A_NOTEBOOK.search(item.file.name) for item in found):
+            return found
+        names = _some([inner.name for inner in opened])
+        why = f"The archive holds no notebook{f' ({names})' if names else ''}: ask for the .ipynb file."
+        return [replace(alone, file=replace(file, problem=why))]
+
+    def _opened(self, inner: HandedFile) -> list[HandedFile]:
+        """The files of an archive in an archive; a broken one is one file with its reason."""
+        if not inner.is_archive or inner.problem or len(inner.members) > 1:
+            return [inner]
+        try:
+            inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding)
+        except BadNotebook as error:
+            return [replace(inner, problem=str(error))]
+        return [file.below(inner.parts) for file in inside]
+
+    def _candidate(self, file: HandedFile, owner: _Owner, upload: HandedFile, *, uploaded: bool) -> _Candidate:
+        stem = PurePosixPath(file.name).stem
+        attempt = ATTEMPT.search(stem)
+        number = int((attempt[1] or attempt[2])[:9]) if attempt else 0
+        named = "homework" in stem.lower()
+        # Within one upload the folder and the name say what is meant, before the time.
+        uploaded_at = file.times[:1] if owner.form != "folder" else ()
+        attempt_of = (owner.version, owner.file, self.week in upload.parts[:-1], uploaded_at)
+        rank = (*attempt_of, self.week in file.parts[:-1], named, file.times, number, file.parts)
+        # As a person finds it: an archive on the disk, then the name in it.
+        shown = "/".join(file.parts)
+        if file.members and self.source.is_file():
+            shown = f"{self.source.name}/{shown}" if file.parts[0] != self.source.name else shown
+        elif file.members and file.path.name not in file.parts:
+            shown = f"{file.path.name}/{shown}"
+        return _Candidate(owner, file, printable(shown)[:300], named, rank, uploaded)
+
+
+LMS = ("moodle", "canvas", "teams")
+
+
+def _owner(file: HandedFile) -> _Owner:
+    """Whose a file is: its outermost name says it."""
+    parts = tuple(unicodedata.normalize("NFC", part) for part in file.parts)
+    top = parts[0]
+    if moodle := MOODLE.fullmatch(top):
+        return _Owner("moodle", moodle["name"], moodle["number"])
+    if (len(parts) == 1 or top.lower().endswith(".zip")) and (canvas := CANVAS.fullmatch(top)):
+        name = "_".join(filter(None, (canvas["name"], canvas["user"])))
+        note = "Canvas marked it as late." if canvas["late"] else ""
+        return _Owner("canvas", name, file=int(canvas["file"][:18]), note=note)
+    if len(parts) >= 4 and (version := VERSION.fullmatch(parts[2])):
+        return _Owner("teams", top, version=int(version["number"][:18]), assignment=parts[1])
+    if len(parts) == 1 or top.lower().endswith(".zip"):
+        plain = not top.lower().endswith((".ipynb", ".zip")) and file.problem == IS_LINK
+        stem = top if plain else re.sub(r"\.ipynb\.\w+$", "", top, flags=re.IGNORECASE)
+        return _Owner("flat", stem if plain or stem != top else PurePosixPath(top).stem)
+    return _Owner("folder", top)
+
+
+def _name_of(file: HandedFile) -> str:
+    return _owner(file).name
+
+
+def _is_of_the_instructor(file: HandedFile) -> bool:
+    return not file.problem and _owner(file).form == "flat" and file.name.lower().endswith(OF_THE_INSTRUCTOR)
+
+
+Names = list[tuple[str, ...]]
+
+
+def _unwrapped(files: list[HandedFile], folders: Names, week: str) -> tuple[list[HandedFile], Names]:
+    """Without the folders around a class: the library of Teams, or one folder that holds the class and nothing beside it."""
+    while True:
+        names: Names = [*(file.parts for file in files), *folders]
+        tops = {parts[0]: len(parts) > 1 for parts in sorted(names, key=len)}
+        tops |= {parts[0]: True for parts in folders}
+        library = next((top for kind in TEAMS_LIBRARY for top in tops if top.lower() == kind), None)
+        around = library or (next(iter(tops)) if len(tops) == 1 and all(tops.values()) else None)
+        if around is None or MOODLE.fullmatch(around) or around.lower().endswith(".zip"):
+            return files, folders
+        below = [
+            replace(file, parts=file.parts[1:]) for file in files if file.parts[0] == around and len(file.parts) > 1
+        ]
+        if library is None and not _looks_like_a_class(below, week):
+            return files, folders
+        files = [replace(file, undecoded=tuple(place - 1 for place in file.undecoded if place)) for file in below]
+        folders = [parts[1:] for parts in folders if parts[0] == around and len(parts) > 1]
+
+
+def _looks_like_a_class(files: list[HandedFile], week: str) -> bool:
+    """Whether files are those of a class and not of one student's folder."""
+    if any(WEEK_FOLDER.match(file.parts[0]) for file in files if len(file.parts) > 1):
+        return False
+    if any(file.parts[0].lower() in TEAMS_LIBRARY or _owner(file).form in LMS for file in files):
+        return True
+    if any(len(file.parts) > 2 and file.parts[1] == week for file in files):
+        return True
+    return _flat_notebooks(files) > 1
+
+
+def _flat_notebooks(files: list[HandedFile]) -> int:
+    """How many notebooks lie at the top, unless one is called homework: then they are all of one student."""
+    flat = [file.name.lower() for file in files if len(file.parts) == 1 and file.name.lower().endswith(".ipynb")]
+    return 0 if any(name.startswith("homework") for name in flat) else len(flat)
+
+
+def _is_a_class(files: list[HandedFile], week: str, *, in_folder: bool = False) -> bool:
+    """Whether an archive that was given, or is alone in the folder that was given, is a class's and not one student's."""
+    if any(_owner(file).form in LMS for file in files):
+        return True
+    if not files or any(file.parts[0] == week for file in files if len(file.parts) > 1):
+        return False
+    if _flat_notebooks(files) > 1:
+        return True
+    of_week = {file.parts[0] for file in files if len(file.parts) > 2 and file.parts[1] == week}
+    course = any(
+        len(file.parts) == 2 and file.name == "README.md" for file in files
+    )  # a student's copy of the repository
+    if len(of_week) > 1 or (of_week and not in_folder and not course):
+        return True
+    holders = {
+        file.parts[0] for file in files if len(file.parts) > 1 and file.name.lower().endswith((".ipynb", ".zip"))
+    }
+    return len(holders) > 1 and not any(len(file.parts) == 1 and file.name.lower().endswith(".ipynb") for file in files)
+
+
+def _chosen(name: str, items: list[_Candidate], is_this_homework: IsThisHomework | None) -> Submission:
+    """The notebook that counts. A refused file counts only where there is no other; what does not count is named."""
     student = safe_id(name)
-    if student != unicodedata.normalize("NFC", name):
-        notes.insert(0, f"It was handed in under the name {name[:200]!r}, which nbgrader cannot use.")
-    older = tuple(item.shown for item in readable if item is not chosen)
-    time = None if chosen.members else _timestamp(chosen.path.parent)
-    return Submission(student, chosen.path, chosen.members, chosen.problem, older, tuple(notes), time)
+    if not items:
+        return Submission(student, None)
+    notes = (
+        []
+        if student == name
+        else [f"It was handed in under the name {printable(name)[:200]!r}, which nbgrader cannot use."]
+    )
+    notebooks = [item for item in items if item.kind == "notebook" and not item.file.problem]
+    refused = [item for item in items if item.file.problem]
+    left_out: list[_Candidate] = []
+    if len(notebooks) > 1 and is_this_homework is not None:
+        notebooks, left_out = _by_their_cells(notebooks, is_this_homework)
+    else:
+        notebooks.sort(key=lambda item: (item.named, item.rank))
+    if not notebooks:
+        notebooks = sorted(_under_another_name(items), key=lambda item: item.rank)
+    counted = notebooks[-1] if notebooks else None
+    older = tuple(item.shown for item in notebooks[:-1])
+    if left_out:
+        notes.append(
+            f"Not this week's homework, or nothing is written in it, so left out: {_some([item.shown for item in left_out])}."
+        )
+    if counted is None:
+        counted = max(refused or items, key=lambda item: item.rank)
+        problem = counted.file.problem or _no_notebook(items)
+        counted = replace(counted, file=replace(counted.file, problem=problem))
+    notes += [
+        f"{item.shown}: {item.file.problem}"
+        for item in refused
+        if item.file is not counted.file and item.file.problem != counted.file.problem
+    ]
+    used = {counted.shown, *older, *(item.shown for item in (*left_out, *refused))}
+    rest = [item.shown for item in items if item.shown not in used and (item.uploaded or item.kind == "checkpoint")]
+    rest = [shown for shown in rest if not shown.endswith("/timestamp.txt")]
+    if rest and not counted.file.problem and counted.owner.form != "folder":
+        notes.append(f"Not read: {_some(rest)}.")
+    if counted.owner.note:
+        notes.insert(0, counted.owner.note)
+    file = counted.file
+    time, unclear = (None, "") if file.members or counted.owner.form == "flat" else _timestamp(file.path.parent)
+    notes += [unclear] if unclear else []
+    return Submission(student, file.path, file.members, file.problem, older, tuple(notes), time, counted.shown)
+
+
+def _by_their_cells(
+    notebooks: list[_Candidate], is_this_homework: IsThisHomework
+) -> tuple[list[_Candidate], list[_Candidate]]:
+    """Those that are this week's homework, the newest last, and the others. One that cannot be read may be it by its name."""
+    newest = sorted(notebooks, key=lambda item: item.rank)
+    looked_at = sorted(newest, key=lambda item: (item.named, item.rank))[-MAX_LOOKED_AT:]
+    fits: dict[str, bool] = {}
+    for item in looked_at:
+        try:
+            fits[item.shown] = is_this_homework(read_file(item.file))
+        except BadNotebook:
+            fits[item.shown] = item.named
+    if not any(fits.values()):
+        return sorted(notebooks, key=lambda item: (item.named, item.rank)), []
+    return [item for item in newest if fits.get(item.shown)], [item for item in newest if not fits.get(item.shown)]
+
+
+def _under_another_name(items: Iterable[_Candidate]) -> list[_Candidate]:
+    """Files that are notebooks but for their name, as browsers and mail programs save them."""
+    found = []
+    for item in items:
+        if item.kind == "other" and MAY_BE_A_NOTEBOOK.search(item.file.name) and len(found) < MAX_LOOKED_AT:
+            try:
+                parse(read_file(item.file))
+            except BadNotebook:
+                continue
+            found.append(item)
+    return found
+
+
+def _no_notebook(items: list[_Candidate]) -> str:
+    names = _some([item.file.name for item in items])
+    if not any(item.uploaded for item in items):
+        return f"The archive holds no notebook ({names}): ask for the .ipynb file."
+    if all(item.kind == "checkpoint" for item in items):
+        return f"Only a checkpoint that Jupyter made was handed in ({names}): ask for homework.ipynb itself."
+    if any("onlinetext" in item.file.parts[0] for item in items):
+        return f"Handed in was a text, perhaps with a link ({names}), no notebook: ask for the .ipynb file."
+    return f"Handed in was {names}, no notebook: ask for the .ipynb file."
+
+
+def _some(names: list[str]) -> str:
+    """The first of some names, and how many more there are."""
+    names = [printable(name)[:120] for name in names]
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
 
 
 def _of_this_week(found: list[_Candidate], week: str, title: str) -> list[_Candidate]:
@@ -193,153 +574,20 @@ def _of_this_week(found: list[_Candidate], week: str, title: str) -> list[_Candi
     fitting = assignments if len(assignments) == 1 else {name for name in assignments if fits(name)}
     if fitting or not assignments:
         return [item for item in found if item.owner.assignment in fitting | {""}]
-    names = ", ".join(sorted(assignments)[:5])
+    names = ", ".join(sorted(map(printable, assignments))[:5])
     why = f"No assignment is called like {week} (there is {names}): rename the folder, or give its files alone."
-    return [replace(item, problem=why) if item.owner.assignment else item for item in found]
+    return [replace(item, file=replace(item.file, problem=why)) if item.owner.assignment else item for item in found]
 
 
-def _in_folder(folder: Path, week: str, parts: tuple[str, ...], found: _Found, seen: list[int]) -> None:
-    """Add the candidates below a folder; links, pipes and devices are looked at, not opened."""
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        if entry.name.startswith((".", "__MACOSX")):
-            continue
-        seen[0] += 1
-        if seen[0] > MAX_ENTRIES:
-            raise GradingError(f"There are over {MAX_ENTRIES} files: give the folder of one week's submissions.")
-        here, path = (*parts, entry.name), Path(entry.path)
-        is_file = entry.is_file(follow_symlinks=False)
-        if entry.is_dir(follow_symlinks=False):
-            if all(part.lower() in TEAMS_LIBRARY for part in parts) and entry.name.lower() not in TEAMS_LIBRARY:
-                moodle = MOODLE.fullmatch(entry.name)
-                found.students.add(moodle["name"] if moodle else entry.name)
-            if len(here) < MAX_DEPTH:
-                _in_folder(path, week, here, found, seen)
-        elif is_file and entry.name.lower().endswith(".zip"):
-            found.candidates += _in_archive(path, week, here)
-        else:
-            # A link may stand for a student's whole folder.
-            owner = _owner(here, week, folder=entry.is_symlink())
-            if owner is not None and owner.wanted:
-                problem = "" if is_file else IS_LINK if entry.is_symlink() else NO_FILE
-                time = entry.stat(follow_symlinks=False).st_mtime
-                shown = "/".join(here)
-                found.candidates.append(_Candidate(owner, path, (), shown, _rank(here, time, owner), problem))
-
-
-def _in_archive(path: Path, week: str, parts: tuple[str, ...]) -> Iterator[_Candidate]:
-    """The candidates in an archive on the disk, be it a class's or one student's; a broken one is a refused candidate."""
-    owner = _owner(parts, week, archive=True)
-    if owner is None or not owner.wanted:
-        return  # an archive among a student's other files
-    alone = _Candidate(owner, path, (), "/".join(parts), _rank(parts, path.lstat().st_mtime, owner))
+def _timestamp(folder: Path) -> tuple[datetime | None, str]:
+    """nbgrader's own note of when a submission was handed in, in UTC, and what is wrong with it."""
     try:
-        with _opened(path) as file, _archive(file) as archive:
-            inside = [item for info in archive.infolist() for item in _member(info, week, path)]
-    except BadNotebook as error:
-        yield replace(alone, problem=str(error))
-        return
-    forms = {item.owner.form for item in inside}
-    flat = [item for item in inside if item.owner.form == "flat" and not item.problem]
-    named_alike = any(item.members[0].lower().startswith("homework") for item in flat)
-    of_a_class = bool(forms & {"nbgrader", "moodle", "canvas", "teams"}) or (len(flat) > 1 and not named_alike)
-    if owner.form != "flat" or not of_a_class:
-        notebooks = [item for item in inside if item.problem or item.members[0].lower().endswith(".ipynb")]
-        yield from (replace(item, owner=owner, rank=item.rank[:1] + alone.rank[1:] + item.rank) for item in notebooks)
-        if not notebooks:
-            yield replace(alone, problem=NO_NOTEBOOK)
-        return
-    for item in inside:
-        if item.owner.form:
-            yield item
-        elif item.problem or item.members[0].lower().endswith(".ipynb"):
-            why = item.problem or "Whose notebook this is cannot be told from its name: rename it."
-            yield replace(item, owner=replace(item.owner, name=item.members[0]), problem=why)
-
-
-def _member(info: zipfile.ZipInfo, week: str, path: Path) -> Iterator[_Candidate]:
-    """The candidate that a member of an archive is; its name says whose it is, and never where anything is written."""
-    name = info.filename.replace("\\", "/")
-    parts = tuple(part for part in name.split("/") if part not in ("", ".", ".."))
-    mode = info.external_attr >> 16
-    problem = ""
-    if not parts or parts[0] == "__MACOSX" or parts[-1].startswith("."):
-        return
-    if name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:", name):
-        problem = f"The archive's member {name[:100]!r} points out of it, and nothing is extracted: ask for the notebook alone."
-    elif info.is_dir():
-        return
-    elif stat.S_ISLNK(mode):
-        problem = IS_LINK
-    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        problem = NO_FILE
-    elif info.flag_bits & 1:
-        problem = "The archive is locked with a password: ask for the notebook itself."
-    elif info.file_size > 2**20 and info.file_size > MAX_RATIO * max(1, info.compress_size):
-        problem = f"{name[:100]!r} unpacks to over {MAX_RATIO} times its size, like a zip bomb: it was not unpacked."
-    elif info.file_size > MAX_BYTES:
-        problem = TOO_LARGE
-    if not problem and not name.lower().endswith((".ipynb", ".zip")):
-        return
-    owner = _owner(parts, week, archive=name.lower().endswith(".zip"))
-    if owner is not None and not owner.wanted and not problem:
-        return
-    try:
-        time = datetime(*info.date_time).timestamp()
-    except (ValueError, OverflowError):
-        time = 0.0
-    owner = owner or _Owner("", "", True)
-    yield _Candidate(owner, path, (info.filename,), f"{path.name}/{name[:200]}", _rank(parts, time, owner), problem)
-
-
-def _owner(parts: tuple[str, ...], week: str, *, archive: bool = False, folder: bool = False) -> _Owner | None:
-    """Whose a file is; None if its name has none of the known forms.
-
-    Args:
-        parts: the names of its folders and its own.
-        archive: whether it is a zip archive, which may hold the notebook.
-        folder: whether it may stand for a folder (a link).
-    """
-    last = parts[-1]
-    wanted = archive or last.lower().endswith(".ipynb")
-    for part in parts:
-        if moodle := MOODLE.fullmatch(part):
-            return _Owner("moodle", moodle["name"], wanted and moodle["kind"] == "file", moodle["number"])
-    if canvas := CANVAS.fullmatch(last):
-        name = "_".join(filter(None, (canvas["name"], canvas["user"])))
-        note = "Canvas marked it as late." if canvas["late"] else ""
-        return _Owner("canvas", name, wanted, file=int(canvas["file"]), note=note)
-    if len(parts) >= 4 and (version := VERSION.fullmatch(parts[-2])):
-        return _Owner("teams", parts[-4], wanted, version=int(version["number"]), assignment=parts[-3])
-    if len(parts) >= 3 and parts[-2] == week:
-        return _Owner("nbgrader", parts[-3], last in ("homework.ipynb", "homework.zip"))
-    if folder and len(parts) == 2 and last == week:
-        return _Owner("nbgrader", parts[0], True)
-    if len(parts) == 1:
-        return _Owner("flat", last if folder and not wanted else PurePosixPath(last).stem, wanted or folder)
-    return None
-
-
-def _rank(parts: tuple[str, ...], time: float, owner: _Owner) -> tuple[Any, ...]:
-    stem = PurePosixPath(parts[-1]).stem
-    attempt = ATTEMPT.search(stem)
-    number = int(attempt[1] or attempt[2]) if attempt else 0
-    return ("homework" in stem.lower(), owner.version, owner.file, round(time), number, parts)
-
-
-def _timestamp(folder: Path) -> datetime | None:
-    """nbgrader's own note of when a submission was handed in, in UTC."""
-    from dateutil import parser
-
-    try:
-        time = parser.parse(_bytes_of(folder / "timestamp.txt", 200).decode("utf-8").strip())
-        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
-    except (BadNotebook, ValueError, OverflowError):
-        return None
-
-
-# Reading
+        text = bytes_of(folder / "timestamp.txt", 200).decode("utf-8").strip()
+    except (BadNotebook, UnicodeDecodeError):
+        return None, ""
+    time = utc(text, without_zone="UTC")
+    wrong = f"timestamp.txt says {text[:60]!r}, which is not clear (write it like {EXAMPLE} UTC): it counts as on time."
+    return time, "" if time else wrong
 
 
 def read_bytes(submission: Submission, folder: Path) -> bytes:
@@ -359,69 +607,4 @@ def read_bytes(submission: Submission, folder: Path) -> bytes:
     parts = submission.path.relative_to(folder).parts
     if any(folder.joinpath(*parts[: n + 1]).is_symlink() for n in range(len(parts))):
         raise BadNotebook(IS_LINK)
-    if not submission.members:
-        return _bytes_of(submission.path, MAX_BYTES)
-    with _opened(submission.path) as file, _archive(file) as archive:
-        data = _read_member(archive, submission.members[0])
-    return _in_students_archive(data) if submission.members[0].lower().endswith(".zip") else data
-
-
-def _in_students_archive(data: bytes) -> bytes:
-    """The newest notebook in an archive that lay in an archive; archives inside it are not opened."""
-    with _archive(io.BytesIO(data)) as archive:
-        inside = [item for info in archive.infolist() for item in _member(info, "", Path("archive.zip"))]
-        notebooks = [item for item in inside if item.members[0].lower().endswith(".ipynb")]
-        chosen = max(notebooks, key=lambda item: (not item.problem, item.rank), default=None)
-        if chosen is None:
-            raise BadNotebook(NO_NOTEBOOK)
-        if chosen.problem:
-            raise BadNotebook(chosen.problem)
-        return _read_member(archive, chosen.members[0])
-
-
-def _archive(file: IO[bytes]) -> zipfile.ZipFile:
-    try:
-        archive = zipfile.ZipFile(file)
-    except Exception:  # besides BadZipFile: struct, value, key and other errors of damaged tables
-        raise BadNotebook("The archive is damaged: ask for it again, or for the notebook alone.") from None
-    if len(archive.infolist()) > MAX_ENTRIES:
-        raise BadNotebook(f"The archive has over {MAX_ENTRIES} members: ask for the notebook alone.")
-    return archive
-
-
-def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """At most MAX_BYTES of a member, whatever size it claims."""
-    try:
-        with archive.open(name) as member:
-            data = member.read(MAX_BYTES + 1)
-    except Exception as error:  # zlib's, zipfile's, and those of unknown methods: all mean one thing
-        raise BadNotebook(f"The archive is damaged ({type(error).__name__}): ask for the notebook alone.") from None
-    return _capped(data, MAX_BYTES)
-
-
-def _bytes_of(path: Path, most: int) -> bytes:
-    with _opened(path) as file:
-        return _capped(file.read(most + 1), most)
-
-
-def _capped(data: bytes, most: int) -> bytes:
-    if len(data) > most:
-        raise BadNotebook(TOO_LARGE)
-    return data
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """An ordinary file, opened to be read: never a link, and never waiting for a writer."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        # Opening a device can act on it, so it is looked at first.
-        descriptor = os.open(path, flags) if stat.S_ISREG(os.lstat(path).st_mode) else None
-    except OSError as error:
-        raise BadNotebook(f"The notebook cannot be read ({error.strerror}): ask for it again.") from None
-    if descriptor is None:
-        raise BadNotebook(NO_FILE)
-    file = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise BadNotebook(NO_FILE)
-    return file
+    return read_file(HandedFile(("homework.ipynb",), submission.path, submission.members, ()))

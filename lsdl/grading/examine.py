@@ -13,13 +13,14 @@ from importlib import metadata
 from pathlib import Path
 
 from lsdl.author.course import CourseError, CoursePaths, course_root, find_weeks, load_course, repository_of
-from lsdl.doctor import Diagnosis, examine, likeness, skeleton
+from lsdl.doctor import Diagnosis, examine, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes
 from lsdl.grading.jail import USE_LINUX, capabilities, missing
 from lsdl.grading.nbgrader_course import BRACKETS
 from lsdl.grading.release import release
 from lsdl.intake import BadNotebook, parse
+from lsdl.recognise import likeness
 
 FREE_GB = 2
 
@@ -74,10 +75,10 @@ def examine_notebook(path: Path, root: Path | None = None) -> list[Diagnosis]:
     try:
         data = read_bytes(Submission("student", path), path.parent)
         notebook = parse(data)
-        sources = {week: parse((week / "homework.ipynb").read_bytes()) for week in find_weeks(root)}
+        sources = {week: parse((week / "homework.ipynb").read_bytes())["cells"] for week in find_weeks(root)}
     except BadNotebook as error:
         return [Diagnosis("problem", str(error))]
-    week = max(sources, key=lambda week: likeness(notebook, sources[week]), default=None)
+    week = max(sources, key=lambda week: likeness(notebook["cells"], sources[week]), default=None)
     if week is None:
         return [Diagnosis("problem", "There is no week in this course yet, so the notebook is compared with nothing.")]
     with tempfile.TemporaryDirectory() as scratch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -12,17 +13,20 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from lsdl.author.course import CourseError, WeekPaths, load_course
-from lsdl.cells import grade_id, role, scored_cells
+from lsdl.author.course import WeekPaths
+from lsdl.cells import grade_id, role, scored_cells, source_of
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
-from lsdl.grading.collect import Submission, find_submissions, read_bytes
+from lsdl.grading.collect import Submission, find_hand_ins
+from lsdl.grading.hand_ins import HandIn, Homeworks, read_all, title_and_due
 from lsdl.grading.jail import JailError, capabilities, missing
-from lsdl.grading.journal import HandIn, HandIns, Journal, Regraded, Unread, digest_of_week, key_of
+from lsdl.grading.journal import HandIn as Collected
+from lsdl.grading.journal import HandIns, Journal, Regraded, Unread, digest_of_week, key_of, open_by_hand
 from lsdl.grading.nbgrader_course import make_private
 from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.release import release
+from lsdl.grading.roster import read_roster
 from lsdl.grading.stop import Stop, Stopped
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
@@ -30,6 +34,7 @@ from lsdl.printable import printable
 
 CONNECT_SECONDS = 20
 TASK_HEADING = re.compile(r"^#{2,4} +(.+?)(?: \([^()]*points?[^()]*\))?[ #]*$", re.MULTILINE)
+OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
 FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
 
 
@@ -64,6 +69,7 @@ class Row:
     older: tuple[str, ...] = ()
     unsafe: bool = False
     resumed: bool = False
+    again: list[str] = field(default_factory=list)  # what somebody has to look at though it has points
 
     @property
     def total(self) -> float:
@@ -73,7 +79,8 @@ class Row:
     @property
     def needs_a_person(self) -> bool:
         """Whether somebody has to look: nothing was graded, or not all, or points are to be given by hand."""
-        return self.status in ("failed", "timeout") or any(mark.points is None for mark in self.cells.values())
+        waits = self.again or any(mark.points is None for mark in self.cells.values())
+        return bool(waits) or self.status in ("failed", "timeout")
 
     def as_json(self) -> dict[str, Any]:
         """The row as the report's JSON has it."""
@@ -83,13 +90,21 @@ class Row:
         }
         keys = ("student", "status", "points", "max_points", "manual_max_points", "total", "note")
         row = {key: getattr(self, key) for key in keys} | {"older": list(self.older), "cells": cells}
-        row["repaired"] = [asdict(finding) for finding in self.findings]
+        row["repaired"] = [
+            {"problem": finding.problem, "remedy": finding.remedy, "advice": finding.advice}
+            for finding in self.findings
+        ]
         return row | {"unsafe": True} if self.unsafe else row
 
 
 @dataclass
 class Report:
-    """All rows of one run, in the order of the students' names, and what the instructor should know about the run."""
+    """All rows of one run, in the order of the students' names, and what the instructor should know about the run.
+
+    Attributes:
+        whole: the newest row of everybody who was graded in this week, in this run or another: an archive may hold a part of
+            the class, and one student may be graded alone.
+    """
 
     week: str
     rows: list[Row]
@@ -100,6 +115,11 @@ class Report:
     sandbox: str = ""
     scale: Scale | None = None  # the points of the homework, its bonus beside them
     titles: dict[str, str] = field(default_factory=dict)  # name of the answer's cell -> heading of its task
+    whole: list[Row] = field(default_factory=list)
+
+    def of_the_week(self) -> Report:
+        """The report with everybody's row."""
+        return replace(self, rows=self.whole or self.rows)
 
     def write_json(self, path: Path) -> None:
         """Write {"week", "scale", "warnings", "submissions": [...]} to `path`, for this user only."""
@@ -122,6 +142,8 @@ def grade(
     students: Collection[str] = (),
     regrade: bool = False,
     unsafe: bool = False,
+    encoding: str | None = None,
+    names: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Grade the submissions of a week. Killed at any point and called again, it runs only what was not finished.
@@ -136,6 +158,8 @@ def grade(
         students: only these, by the id in the report.
         regrade: also run again what is finished.
         unsafe: run without the whole sandbox where this machine cannot enforce it.
+        encoding: that of the names in archives which do not say it (collect.py).
+        names: a table of names in the export and ids on the class list, for those that it does not explain (roster.py).
         progress: called after each student with the row, its number (from 1) and the number of rows.
 
     Returns:
@@ -151,29 +175,39 @@ def grade(
 
     paths = WeekPaths.at(week)
     folder = submissions or paths.submitted
-    title, due = _title_and_due(paths)
-    entries = find_submissions(folder, paths.name, title)
+    title, due = title_and_due(paths)
+    homeworks = Homeworks(paths)
+    with explained():
+        roster = read_roster(paths.root, names)
+    known = homeworks.is_this_week
+    found = find_hand_ins(folder, paths.name, title, is_this_homework=known, roster=roster, encoding=encoding)
+    nothing = GradingError(
+        f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
+        "STUDENT.ipynb, or an archive from Moodle or Canvas."
+    )
+    if not found.entries and submissions is not None:
+        raise nothing
+    hand_ins = read_all(found.entries, folder, homeworks)
     run = None
     try:
         with Stop() as stop, explained():
             make_private(paths)
-            warnings = prepare_hidden_references(week, key)
+            warnings = [*prepare_hidden_references(week, key), *found.notes]
             with stop.held():  # nbgrader would take Ctrl-C for an error
                 release(week, check=False)
                 recorder = GradebookWriter(paths)
             run = _GradingRun(paths, recorder, due, regrade, unsafe)
-            run.add_rows(entries, folder, everybody=submissions is None, only=students, progress=progress)
+            run.folder = folder
+            run.add_rows(hand_ins, everybody=submissions is None, only=students, progress=progress)
             if not run.rows:
-                raise GradingError(
-                    f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
-                    "STUDENT.ipynb, or an archive from Moodle or Canvas."
-                )
+                raise nothing
             warnings += run.goes_on
             with closing(run.results(jobs, scheduler)) as results:
                 for result in results:
                     with stop.held():
                         run.finish(result, progress)
-            run.add_manual_points()
+            whole = run.whole_week(str(folder.absolute()), complete=not students)
+            run.add_manual_points([*run.rows.values(), *whole])
             run.end()
     except Stopped:
         finished = f"{run.done} of {len(run.rows)} students are finished" if run else "nothing was run yet"
@@ -182,6 +216,7 @@ def grade(
         warnings.append(
             "Students' code ran without the whole sandbox (--unsafe): trust no mark of a class you do not trust."
         )
+    everybody = sorted((run.rows | {row.student: row for row in whole}).values(), key=lambda row: row.student)
     return Report(
         paths.name,
         list(run.rows.values()),
@@ -190,6 +225,7 @@ def grade(
         describe_sandbox(),
         scale_of(paths.root, paths.name),
         titles(run.skeleton),
+        everybody,
     )
 
 
@@ -202,16 +238,19 @@ class _GradingRun:
         self.week, self.recorder, self.regrade, self.unsafe = week, recorder, regrade, unsafe
         self.skeleton = parse((week.release / "homework.ipynb").read_bytes())
         self.cells = scored_cells(self.skeleton["cells"])
+        self.manual = {cell.name for cell in self.cells if cell.manual}
         self.digest = digest_of_week(week)
         self.journal = Journal(week.journal)
         self.unread = Unread(week.unread)
         self.hand_ins = HandIns(week.hand_ins)
-        self.collected: dict[str, HandIn] = {}
+        self.collected: dict[str, Collected] = {}
+        self.folder = week.submitted
         self.regraded: Regraded | None = None
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
         self.keys: dict[str, str] = {}
         self.handed_in: dict[str, datetime] = {}
+        self.finished: dict[str, Result] = {}  # by an earlier run
         self.done = 0
         with recorder.api.gradebook as book:
             self.enrolled = {student.id for student in book.students}
@@ -221,18 +260,22 @@ class _GradingRun:
 
     def add_rows(
         self,
-        entries: list[Submission],
-        folder: Path,
+        hand_ins: list[HandIn],
         *,
         everybody: bool,
         only: Collection[str],
         progress: Progress | None,
     ) -> None:
-        """A row for every student; those that have something to run also get a job."""
+        """A row for every student; those that have something to run also get a job.
+
+        Args:
+            everybody: the source is the class's own folder, so that who is not in it handed in nothing; otherwise only who
+                has no marks of this week yet, as there may be an archive for each part of a class.
+        """
         automatic = _total(cell.max_points for cell in self.cells if not cell.manual)
         manual = _total(cell.max_points for cell in self.cells if cell.manual)
-        by_student = {entry.student: entry for entry in entries}
-        names = sorted(by_student.keys() | (self.enrolled if everybody else set()))
+        by_student = {item.entry.student: item for item in hand_ins}
+        names = sorted(by_student.keys() | (self.enrolled if everybody else self.enrolled - self.recorded))
         if only:
             unknown = set(only) - set(names)
             if unknown:
@@ -241,32 +284,40 @@ class _GradingRun:
             names = [name for name in names if name in only]
         self.regraded = Regraded(self.week.regraded, names) if self.regrade else None
         self.rows = {name: Row(name, "missing", automatic, manual) for name in names}
+        nothing = "Nothing was handed in."
         for name in names:
-            self._prepare(self.rows[name], by_student.get(name, Submission(name, None)), folder, progress)
+            self._prepare(self.rows[name], by_student.get(name, HandIn(Submission(name, None), why=nothing)))
+        self._count_variants()
+        waiting = {job.student for job in self.jobs}
+        for name, row in self.rows.items():
+            if name in self.finished:
+                row.resumed = True
+                self._fill(row, self.finished[name])
+            if name not in waiting:
+                self._say(row, progress)
 
-    def _prepare(self, row: Row, entry: Submission, folder: Path, progress: Progress | None) -> None:
+    def _prepare(self, row: Row, item: HandIn) -> None:
+        entry = item.entry
         row.older = entry.older
         notes = [*entry.notes, *(f"An older attempt does not count: {name}." for name in entry.older)]
         row.note = " ".join(notes)
         try:
-            if entry.path is None and not entry.problem:
-                raise BadNotebook("Nothing was handed in.")
-            data = read_bytes(entry, folder if folder.is_dir() else folder.parent)
-            notebook, row.findings = mend(parse(data), self.skeleton)
+            if item.notebook is None or item.why:
+                raise BadNotebook(item.why)
+            notebook, row.findings = mend(item.notebook, self.skeleton)
         except BadNotebook as error:
             row.status = "missing" if entry.path is None else "failed"
             row.note = " ".join([str(error), *notes])
             if row.student in self.recorded:
                 row.note += " The gradebook still holds the marks of an earlier attempt"
                 row.note += "." if row.status == "missing" else ": lsdl scores shows them as open, feedback says so."
-                if row.status == "failed":
-                    self.unread.set(row.student, str(error))
+            if row.status == "failed":
+                self.unread.set(row.student, str(error))
             row.cells = {cell.name: CellMark(0, cell.max_points, manual=cell.manual) for cell in self.cells}
-            self._say(row, progress)
             return
-        self.keys[row.student] = key_of(self.digest, row.student, data)
-        self.collected[row.student] = HandIn(
-            _collected_as(entry, folder), tuple((item.problem, item.remedy, item.advice) for item in row.findings)
+        self.keys[row.student] = key_of(self.digest, row.student, item.data)
+        self.collected[row.student] = Collected(
+            _collected_as(entry, self.folder), tuple((item.problem, item.remedy, item.advice) for item in row.findings)
         )
         if entry.handed_in is not None:
             self.handed_in[row.student] = entry.handed_in
@@ -274,13 +325,21 @@ class _GradingRun:
         known = None if again else self.journal.find(self.keys[row.student])
         # A gradebook that was moved away, or a result of an unsafe run, is no reason to trust the journal.
         if known is not None and row.student in self.recorded and (self.unsafe or not known.unsafe):
-            row.resumed = True
             self.unread.set(row.student, None)
             self.hand_ins.set(row.student, self.collected[row.student])
-            self._fill(row, known)
-            self._say(row, progress)
+            self.finished[row.student] = known
         else:
             self.jobs.append(Job(self.week.folder, row.student, notebook))
+
+    def _count_variants(self) -> None:
+        """Say how many have the same text that differs from the release: one edits, a version is what many have."""
+        count = Counter(finding.variant for row in self.rows.values() for finding in row.findings if finding.variant)
+        for row in self.rows.values():
+            for place, finding in enumerate(row.findings):
+                if finding.variant:
+                    number = count[finding.variant]
+                    said = "1 student has this one" if number == 1 else f"{number} students have this one"
+                    row.findings[place] = replace(finding, problem=f"{finding.problem} ({said})")
 
     @property
     def goes_on(self) -> list[str]:
@@ -310,14 +369,22 @@ class _GradingRun:
         """First the gradebook, then the journal: what is in the journal is in the gradebook, whenever a kill comes."""
         row = self.rows[result.student]
         try:
+            texts = {
+                grade_id(cell): source_of(cell)
+                for cell in result.executed.get("cells", [])
+                if grade_id(cell) in self.manual
+            }
+            absent = {finding.absent for finding in row.findings} & self.manual
+            self.journal.begin(result.student, texts, absent, self._settled_by_hand(result.student))
             self.recorder.record(result)
             if result.student in self.handed_in:
                 with self.recorder.api.gradebook as book:
                     time = self.handed_in[result.student]
                     book.update_or_create_submission(self.week.name, result.student, timestamp=time)
         except Exception as error:
-            # A full disk or a locked database concerns everybody, anything else this submission.
-            if isinstance(error, OSError) or "OperationalError" in type(error).__name__ or is_full_disk(error):
+            # A full disk or a locked database concerns everybody; a name that the disk does not take, this submission.
+            of_the_machine = isinstance(error, OSError) and error.errno not in OF_ONE_NAME
+            if of_the_machine or "OperationalError" in type(error).__name__ or is_full_disk(error):
                 raise
             why = f"The gradebook refused it: {type(error).__name__}: {error}"
             self._fill(row, replace(result, verdict=Verdict(failure=why)))
@@ -330,6 +397,19 @@ class _GradingRun:
                 self.regraded.add(self.keys[result.student])
             self._fill(row, result)
         self._say(row, progress)
+
+    def _settled_by_hand(self, student: str) -> list[str]:
+        """The cells that a person graded as the gradebook holds them."""
+        from nbgrader.api import MissingEntry
+
+        if student not in self.recorded:
+            return []
+        with self.recorder.api.gradebook as book:
+            try:
+                marks = book.find_submission_notebook("homework", self.week.name, student).grades
+            except MissingEntry:  # a kill came while nbgrader wrote
+                return []
+            return [mark.name for mark in marks if mark.manual_score is not None and not mark.needs_manual_grade]
 
     def _fill(self, row: Row, result: Result) -> None:
         verdict, row.unsafe = result.verdict, result.unsafe
@@ -356,16 +436,40 @@ class _GradingRun:
         if progress is not None:
             progress(row, self.done, len(self.rows))
 
-    def add_manual_points(self) -> None:
+    def whole_week(self, source: str, *, complete: bool) -> list[Row]:
+        """Keep the rows of this run, and give those of earlier runs whom this one did not look at.
+
+        Args:
+            source: the folder or archive.
+            complete: the run looked at everybody in it; who was there before, was never recorded and is gone, was misnamed.
+        """
+        stored = json.loads(self.week.rows.read_text("utf-8")) if self.week.rows.is_file() else {}
+        others = {}
+        for name, entry in stored.items():
+            seen = name in self.rows and self.rows[name].status != "missing"
+            gone = complete and entry["source"] == source and name not in self.recorded
+            if gone and name not in self.rows:
+                self.unread.set(name, None)
+            elif not seen and (name in self.recorded or entry["row"]["status"] == "failed"):
+                others[name] = entry
+        own = {name: {"source": source, "row": asdict(row)} for name, row in self.rows.items() if name not in others}
+        write_whole(self.week.rows, json.dumps(others | own, indent=1))
+        return [_row_from(entry["row"]) for entry in others.values()]
+
+    def add_manual_points(self, rows: Iterable[Row]) -> None:
         """What people gave in formgrader is in the gradebook only, and may have come after the automatic marks."""
         with self.recorder.api.gradebook as book:
-            for row in self.rows.values():
+            for row in rows:
                 if row.student not in self.recorded or row.status == "missing":
                     continue
-                for mark in book.find_submission_notebook("homework", self.week.name, row.student).grades:
+                marks = book.find_submission_notebook("homework", self.week.name, row.student).grades
+                for mark in marks:
                     cell = row.cells.get(mark.name)
                     if cell is not None and cell.manual and mark.manual_score is not None:
                         cell.points = mark.manual_score
+                if row.status != "failed":
+                    row.again = list(open_by_hand(self.journal, row.student, marks).values())
+                    row.note = " ".join(filter(None, [*(f"{why}." for why in row.again), row.note]))
 
 
 def run_on_cluster(address: str, jobs: list[Job], *, unsafe: bool = False) -> Iterator[Result]:
@@ -477,12 +581,11 @@ def _collected_as(entry: Submission, folder: Path) -> str:
     return entry.path.relative_to(folder if folder.is_dir() else folder.parent).as_posix() if entry.path else ""
 
 
-def _title_and_due(week: WeekPaths) -> tuple[str, date | None]:
-    try:
-        entry = load_course(week.root).weeks.get(week.name)
-    except CourseError:
-        return "", None
-    return (entry.title, entry.due) if entry else ("", None)
+def _row_from(entry: dict[str, Any]) -> Row:
+    """A row as `whole_week` stores it."""
+    cells = {name: CellMark(**mark) for name, mark in entry["cells"].items()}
+    findings = [Finding(**finding) for finding in entry["findings"]]
+    return Row(**entry | {"cells": cells, "findings": findings, "older": tuple(entry["older"]), "resumed": True})
 
 
 def _total(points: Iterable[float]) -> float:

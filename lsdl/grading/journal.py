@@ -2,7 +2,8 @@
 
 One line of JSON for every result, appended once the gradebook holds it. Its key is a hash of all that decides a mark, and
 of nothing else: the submission's bytes and what `digest_of_week` reads. A result whose key is there need not be computed
-again.
+again, unless the gradebook got another one of that student since: the line before a result says that it may have. That line also
+has which text of each answer that people grade was there when somebody graded it, and which one comes now.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,53 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[str, dict[str, Any]] = {}
+        self._newest: dict[str, str | None] = {}  # of each student, the key of what the gradebook holds
+        self._texts: dict[str, dict[str, Any]] = {}  # of each student, what people grade and graded
         if path.is_file():
             for line in path.read_bytes().split(b"\n"):
                 try:  # a kill or a full disk can leave half a line
-                    entry = json.loads(line)
-                    self._lines[entry["key"]] = entry
+                    self._take(json.loads(line))
                 except (ValueError, KeyError, TypeError):
                     continue
 
     def find(self, key: str) -> Result | None:
-        """The finished result of that key, without the executed notebook."""
+        """The finished result of that key, if the gradebook holds it, without the executed notebook."""
         entry = self._lines.get(key)
-        if entry is None:
+        if entry is None or self._newest.get(entry["student"]) != key:
             return None
         return Result(entry["student"], {}, Verdict(**entry["verdict"]), entry["unsafe"], entry["seconds"])
+
+    def begin(self, student: str, texts: Mapping[str, str], absent: Collection[str], settled: Collection[str]) -> None:
+        """Note that the gradebook is about to get a result: until `add` nobody knows what it holds.
+
+        Args:
+            texts: of the answers that people grade, as they will be in the gradebook.
+            absent: the answers that are not in the notebook and were put back empty.
+            settled: the cells that somebody graded by hand as the gradebook holds them now.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written.
+        """
+        known = self._texts.get(student, {"graded": {}, "now": {}})
+        graded = dict(known["graded"])
+        if self._newest.get(student) is not None:
+            graded |= {name: known["now"][name] for name in settled if name in known["now"]}
+        now = {
+            name: hashlib.sha256(text.strip().encode("utf-8", "replace")).hexdigest() for name, text in texts.items()
+        }
+        self._append({"key": None, "student": student, "graded": graded, "now": now, "absent": sorted(absent)})
+
+    def changed(self, student: str) -> list[str]:
+        """The cells whose text is another one than when it was graded by hand.
+
+        nbgrader asks for a second look after every regrade, but only a text that changed needs one.
+        """
+        known = self._texts.get(student, {"graded": {}, "now": {}})
+        return [name for name, digest in known["graded"].items() if known["now"].get(name) != digest]
+
+    def absent(self, student: str) -> list[str]:
+        """The answers that were not in the notebook and were put back empty."""
+        return list(self._texts.get(student, {}).get("absent", []))
 
     def add(self, key: str, result: Result) -> None:
         """Note a result that the gradebook holds; it is on the disk when this returns.
@@ -55,17 +89,27 @@ class Journal:
         """
         entry = {"key": key, "student": result.student, "verdict": asdict(result.verdict)}
         entry |= {"unsafe": result.unsafe, "seconds": result.seconds}
+        self._append(entry)
+
+    def _append(self, entry: dict[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # The line break comes first: half a line that a kill left must not swallow this one.
         with self.path.open("ab") as file:
             file.write(b"\n" + json.dumps(entry).encode())
             file.flush()
             os.fsync(file.fileno())
-        self._lines[key] = entry
+        self._take(entry)
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        self._newest[entry["student"]] = entry["key"]
+        if entry["key"] is not None:
+            self._lines[entry["key"]] = entry
+        else:
+            self._texts[entry["student"]] = {name: entry[name] for name in ("graded", "now", "absent")}
 
 
 class Unread:
-    """Who handed in a newer attempt that could not be read, while the gradebook keeps the marks of an older one.
+    """Whose newest attempt could not be read; the gradebook keeps the marks of an older one, if there is one.
 
     Args:
         path: its file, gradebook/journal/WEEK.unread.json; made when there is somebody.
@@ -87,6 +131,23 @@ class Unread:
         if why is not None:
             self.students[student] = why
         write_whole(self.path, json.dumps(self.students, indent=1))
+
+
+def open_by_hand(journal: Journal, student: str, marks: Iterable[Any]) -> dict[str, str]:
+    """The cells that somebody has to look at though they have points, and why.
+
+    Args:
+        journal: of the week.
+        marks: nbgrader's grades of the student's notebook.
+    """
+    changed, absent = journal.changed(student), journal.absent(student)
+    found = {}
+    for mark in marks:
+        if mark.manual_score is None and mark.name in absent:
+            found[mark.name] = f"{mark.name} is not in the notebook, deleted or not in that version: grade it by hand"
+        elif mark.manual_score is not None and mark.needs_manual_grade and mark.name in changed:
+            found[mark.name] = f"{mark.name} changed since it was graded by hand"
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@
   begun counts. Only if course.toml has a `[late]` it also loses `per_day` of its points for each. When it was handed in is known
   from nbgrader's timestamp.txt, or from a file given with --times;
   otherwise it counts as on time.
-- Where a student's newest attempt could not be read, the marks are those of an earlier one and show as open.
+- Where a student's newest attempt could not be read, the marks are those of an earlier one, or none, and show as open. So does a
+  text that changed since a person graded it, and a question that is not in the notebook: it may be missing in that version.
 - What counts in the share of all points are the homeworks in the gradebook whose due date, with the student's extension, is over;
   one without a due date counts at once. `lsdl final` counts all. Bonus points can make up for others, up to all points together.
 - Extensions are those that `lsdl extension` wrote, and nbgrader's.
@@ -29,10 +30,12 @@ from lsdl.author.course import Course, CoursePaths, Week, WeekPaths, load_course
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.grade import end_of_day
-from lsdl.grading.journal import Unread
+from lsdl.grading.journal import Journal, Unread, open_by_hand
 from lsdl.grading.nbgrader_course import open_course
+from lsdl.grading.times import EXAMPLE, utc
 
 MISSING = re.compile(r"\W*missing\b", re.IGNORECASE)  # the beginning of a comment on a required cell
+UNREAD = "handed in, could not be read"
 OLDER = "marks of an earlier attempt, the newest could not be read"
 EXAM, HOMEWORK = "examination", "assignments"  # the names of the parts in course.toml
 
@@ -106,7 +109,7 @@ def all_marks(root: Path, times: Path | None = None, *, now: datetime | None = N
         root: the course's repository.
         now: in UTC without a zone: which homeworks are due (default: the clock's).
         times: a CSV file with the columns student, homework, handed_in (such as 2026-10-02 09:30, local time unless it says
-            otherwise) that goes before what the gradebook knows.
+            otherwise with Z, +02:00 or Europe/Berlin) that goes before what the gradebook knows.
 
     Raises:
         GradingError: nothing was graded yet, or course.toml or `times` names what is not there.
@@ -122,9 +125,20 @@ def all_marks(root: Path, times: Path | None = None, *, now: datetime | None = N
         if unknown:
             raise GradingError(f"{times} names homeworks that are not in the gradebook: {', '.join(sorted(unknown))}.")
         students: dict[str, StudentMarks] = {student.id: StudentMarks(student.id, {}) for student in book.students}
+        for name in assignments:  # who handed in nothing that could be read is in no gradebook
+            for student in Unread(WeekPaths(root, name).unread).students:
+                students.setdefault(student, StudentMarks(student, {}))
+        strangers = sorted({student for student, _ in known_times} - students.keys())
+        if strangers:
+            alike = {name.casefold(): name for name in students}
+            shown = [
+                f"{name} (is it {alike[name.casefold()]}?)" if name.casefold() in alike else name for name in strangers
+            ]
+            raise GradingError(f"{times} names students who are not in the gradebook: {', '.join(shown[:5])}.")
         for name, assignment in sorted(assignments.items()):
             cells = {cell.name for notebook in assignment.notebooks for cell in notebook.grade_cells}
-            unread = Unread(WeekPaths(root, name).unread).students
+            paths = WeekPaths(root, name)
+            unread, journal = Unread(paths.unread).students, Journal(paths.journal)
             entry = course.weeks.get(name) or Week(title=name, points=assignment.max_score or 1)
             _check_required(name, entry, cells)
             submissions = {item.student_id: item for item in book.assignment_submissions(name)}
@@ -139,9 +153,14 @@ def all_marks(root: Path, times: Path | None = None, *, now: datetime | None = N
                     _fill(mark, submission)
                     time = known_times.get((student.student, name), submission.timestamp)
                     apply_rules(mark, _by_hand(submission), entry, course, time, longer)
-                    if student.student in unread:
-                        mark.is_open = True
-                        mark.why = "; ".join(filter(None, [f"{OLDER}: {unread[student.student]}", mark.why]))
+                    marks = [grade for notebook in submission.notebooks for grade in notebook.grades]
+                    again = list(open_by_hand(journal, student.student, marks).values())
+                    mark.is_open = mark.is_open or bool(again)
+                    mark.why = "; ".join(filter(None, [*again, mark.why]))
+                if student.student in unread:
+                    said = OLDER if submission is not None else UNREAD
+                    mark.is_open = mark.handed_in = True
+                    mark.why = "; ".join(filter(None, [f"{said}: {unread[student.student]}", mark.why]))
                 student.homeworks[name] = mark
     return [students[name] for name in sorted(students)]
 
@@ -387,15 +406,16 @@ def _cells_of(students: list[StudentMarks], week: str) -> list[str]:
 
 
 def _read_times(path: Path) -> dict[tuple[str, str], datetime]:
-    from dateutil import parser
-
-    found = {}
+    found: dict[tuple[str, str], datetime] = {}
     for line in _read_csv(path, {"student", "homework", "handed_in"}):
-        try:
-            time = parser.parse(line["handed_in"])
-        except (ValueError, OverflowError):
-            raise GradingError(f"{path}: {line['handed_in']!r} is no time; write it like 2026-10-02 09:30.") from None
-        found[line["student"], line["homework"]] = time.astimezone(UTC).replace(tzinfo=None)
+        text, key = line["handed_in"], (line["student"], line["homework"])
+        time = utc(text)
+        if time is None:
+            zones = "with Z, +02:00 or Europe/Berlin after it if it is not the time of this machine"
+            raise GradingError(f"{path}: {text!r} is not clear; write it like {EXAMPLE}, {zones}.")
+        if key in found:
+            raise GradingError(f"{path}: {key[0]} is there twice for {key[1]}.")
+        found[key] = time
     return found
 
 
@@ -424,6 +444,8 @@ def _read_csv(path: Path, columns: set[str]) -> list[dict[str, str]]:
         ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise GradingError(f"{path} is not a CSV file in UTF-8: {error}.") from None
+    if len(reader.fieldnames or ()) == 1 and ";" in reader.fieldnames[0]:
+        raise GradingError(f"{path} has semicolons between its columns: save it with commas.")
     if not columns <= set(reader.fieldnames or ()) or any(not columns <= line.keys() for line in lines):
         raise GradingError(f"{path} needs the columns {', '.join(sorted(columns))}.")
     return lines

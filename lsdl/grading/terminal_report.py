@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lsdl.grading.grade import Report, Row
+from lsdl.grading.hand_ins import Plan
 from lsdl.grading.points import Scale, plain
 from lsdl.grading.scores import HomeworkMark, StudentMarks
 from lsdl.printable import printable
@@ -53,6 +54,30 @@ def live_progress(console: Console, week: str) -> Iterator[Callable[[Row, int, i
             bar.update(task, completed=number, total=total)
 
         yield progress
+
+
+def plan_table(plan: Plan, console: Console) -> None:
+    """Print whose file is whose, and who of the class list and of the export is not in the other."""
+    table = Table(title="what would be graded")
+    table.add_column("student", overflow="fold")
+    table.add_column("file", overflow="fold")
+    for student, file in plan.files.items():
+        mark = "" if student not in plan.not_listed else " (not on the class list)"
+        table.add_row(Text(student + mark), Text("\n".join([file, *plan.notes.get(student, [])])))
+    console.print(table)
+    for note in plan.notes.get("", []):
+        console.print(Text(note, "yellow"))
+    if not plan.listed:
+        console.print("There is no class list: cd gradebook && nbgrader db student import students.csv", soft_wrap=True)
+    for what, names in (
+        ("On the class list without a file", plan.without_file),
+        ("With a file, but not on the class list", plan.not_listed),
+    ):
+        if names:
+            console.print(Text(f"{what} ({len(names)}): {', '.join(names)}"), soft_wrap=True)
+    if plan.not_listed:
+        line = "Say who they are in a table with the columns name (as above) and student (as on the list): --names FILE"
+        console.print(line, soft_wrap=True)
 
 
 def summary(report: Report) -> str:

@@ -127,6 +127,7 @@ def test_canvas(tmp_path: Path) -> None:
         "kisseva_14": "eva",
         "lovelaceada_12": "newer by its number",
         "neilbob_13": "bob",
+        "zoezip_15": "Handed in was zoezip_15_881_report.pdf, no notebook: ask for the .ipynb file.",
     }
     assert entry(tmp_path, "neilbob_13").notes == ("Canvas marked it as late.",)
     assert len(entry(tmp_path, "lovelaceada_12").older) == 2

@@ -87,7 +87,7 @@ def age(notebook: dict) -> None:
     [
         (duplicate, "problem", "double_value is there 2 times: delete the copies"),
         (retype, "problem", "double was turned into a raw cell: turn it back into a code cell"),
-        (strip, "problem", "square_value had lost its metadata: copy your answers into a fresh"),
+        (strip, "problem", "double and 4 more cells had lost their metadata: copy your answers into a fresh"),
         (age, "note", "The notebook has the old format 4.0: open it in a newer Jupyter"),
     ],
 )

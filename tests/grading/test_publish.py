@@ -175,8 +175,16 @@ DAMAGES: list[tuple[Callable[[dict], None], int, str]] = [
     (lambda notebook: None, 0, "ok      homework.ipynb: every cell of the homework of week97-tiny is there"),
     (delete_test, 1, "problem the test double_value is missing: copy that cell from a fresh homework.ipynb."),
     (double_test, 1, "problem double_value is there 2 times: delete the copies."),
-    (strip_metadata, 1, "problem double had lost its metadata: copy your answers into a fresh homework.ipynb"),
-    (strip_metadata_and_ids, 1, "problem double_value had lost its metadata: copy your answers into a fresh"),
+    (
+        strip_metadata,
+        1,
+        "problem double and 4 more cells had lost their metadata: copy your answers into a fresh homework.ipynb",
+    ),
+    (
+        strip_metadata_and_ids,
+        1,
+        "problem double and 4 more cells had lost their metadata: copy your answers into a fresh",
+    ),
     (change_type, 1, "problem double was turned into a markdown cell: turn it back into a code cell."),
     (make_old, 0, "note    The notebook has the old format 4.0: open it in a newer Jupyter and save it."),
     (replace_cells, 1, "problem No cell of the notebook is one of a homework of this course"),

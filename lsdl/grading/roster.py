@@ -1,0 +1,112 @@
+"""Whose name in an export is who on the class list: Canvas adds a number, Moodle writes the full name, a list may have logins.
+
+The class list is nbgrader's (`nbgrader db student import students.csv`: id, first_name, last_name, email, lms_user_id).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsdl.author.course import CoursePaths
+from lsdl.grading import GradingError
+from lsdl.grading.nbgrader_course import open_course
+
+CANVAS_NAME = re.compile(r"(?P<name>.*)_(?P<user>\d+)")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Somebody on the class list."""
+
+    student: str
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    lms_user_id: str = ""
+
+
+class Roster:
+    """The class list, and a file for the names that it does not explain.
+
+    Args:
+        listed: who is on it.
+        names: name in an export -> id on the class list.
+    """
+
+    def __init__(self, listed: Iterable[Listed] = (), names: Mapping[str, str] | None = None) -> None:
+        self.students = {person.student for person in listed}
+        self._said = {unicodedata.normalize("NFC", name): student for name, student in (names or {}).items()}
+        self._by_number: dict[str, set[str]] = {}
+        self._by_name: dict[str, set[str]] = {}
+        for person in listed:
+            if person.lms_user_id:
+                self._by_number.setdefault(person.lms_user_id, set()).add(person.student)
+            full = (person.first_name + person.last_name, person.last_name + person.first_name)
+            for name in (person.student, *full, person.email, person.email.partition("@")[0]):
+                if key := folded(name):
+                    self._by_name.setdefault(key, set()).add(person.student)
+
+    def find(self, name: str, number: str = "") -> str | None:
+        """The id of whom an export calls so; None if nobody, or more than one, can be meant.
+
+        Args:
+            name: Moodle's full name, Canvas's name and number, or the name of a file or folder.
+            number: Moodle's, which the file of names may use where two share a name.
+        """
+        for said in (f"{name} {number}", name):
+            if said in self._said:
+                return self._said[said]
+        if name in self.students:
+            return name
+        canvas = CANVAS_NAME.fullmatch(name)
+        by_number = self._by_number.get(canvas["user"], set()) if canvas else set()
+        if len(by_number) == 1:
+            return next(iter(by_number))
+        by_name = self._by_name.get(folded(canvas["name"] if canvas else name), set())
+        return next(iter(by_name)) if len(by_name) == 1 else None
+
+
+def folded(name: str) -> str:
+    """A name without what systems write differently: case, accents, blanks, order marks."""
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    return "".join(letter for letter in plain if letter.isalnum())
+
+
+def read_roster(root: Path, names: Path | None = None) -> Roster:
+    """The class list in the gradebook of a course, empty if there is none yet.
+
+    Args:
+        root: the course's repository.
+        names: a CSV file with the columns name (as the export has it) and student (an id on the class list).
+
+    Raises:
+        GradingError: the file is not such a table, or has an id that is not on the class list.
+    """
+    listed: list[Listed] = []
+    if CoursePaths(root).database.is_file():
+        with open_course(root).gradebook as book:
+            for person in book.students:
+                rest = (person.first_name, person.last_name, person.email, person.lms_user_id)
+                listed.append(Listed(person.id, *(str(value or "") for value in rest)))
+    roster = Roster(listed, _read_names(names) if names else {})
+    unknown = sorted(set(roster._said.values()) - roster.students)
+    if unknown and roster.students:
+        raise GradingError(f"{names} has students who are not on the class list: {', '.join(unknown[:5])}.")
+    return roster
+
+
+def _read_names(path: Path) -> dict[str, str]:
+    try:
+        lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
+        found = {line["name"].strip(): line["student"].strip() for line in lines}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError):
+        raise GradingError(f"{path} must be a CSV file in UTF-8 with the columns name and student.") from None
+    if len(found) < len(lines):
+        raise GradingError(f"{path} has a name twice: add Moodle's number to it, as in 'Ada Lovelace 101'.")
+    return found
