@@ -40,6 +40,9 @@ c.CourseDirectory.ignore = [
 
 c.Execute.timeout = 120  # seconds a cell may run; nbgrader's own 30 is too short on a busy machine
 
+# What is the class's only this user reads; for graders who share the folder as a group, see nbgrader's `groupshared`.
+c.Autograde.permissions = c.GenerateFeedback.permissions = 600
+
 # nbgrader's own list, and hidden tests with all they said taken out of what students get back.
 c.GenerateFeedback.preprocessors = [GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
 

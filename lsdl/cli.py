@@ -158,14 +158,22 @@ def refs(
     raise typer.Exit(1 if drifted else 0)
 
 
-@app.command(epilog="Example: lsdl publish ../lsdl-student")
+@app.command(epilog="Example: lsdl publish ../lsdl-student --weeks 1-4")
 def publish(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one published before.")],
+    weeks: Annotated[
+        str | None,
+        typer.Option(help="Only these, such as 1-4 or 1,3; others go from the tree. Default: all.", metavar="WEEKS"),
+    ] = None,
 ) -> None:
-    """Write the student's tree: seminars, student versions, helpers, assets, lsdl without its grading part."""
+    """Write the student's tree: seminars, student versions, helpers, assets, lsdl without its grading part.
+
+    What you write around the generated part of its README.md stays.
+    """
+    from lsdl.author.course import find_some_weeks
     from lsdl.grading.publish import publish as write_tree
 
-    files = write_tree(folder)
+    files = write_tree(folder, weeks=find_some_weeks(weeks) if weeks is not None else None)
     console.print(f"{len(files)} files in {folder}", highlight=False)
 
 
@@ -181,7 +189,7 @@ def release(weeks: Weeks = None) -> None:
 @app.command(
     epilog="Example: lsdl grade 1 --submissions ~/Downloads/week01.zip --jobs 2 --json marks.json. Exit codes: 0 every student "
     "has a row, also those whose notebook could not be graded (the row says why); 2 it could not be done: wrong arguments, "
-    "no whole sandbox and no --unsafe, full disk. Called again, it runs only what is not finished."
+    "no whole sandbox and no --unsafe, full disk; 130 Ctrl-C. Called again, it runs only what is not finished."
 )
 def grade(
     week: OneWeek,
@@ -222,6 +230,9 @@ def grade(
         bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
     ] = False,
     key: Key = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Take the public demo key if there is no other: to try out, not for a class.")
+    ] = False,
     json: Json = None,
     html: Annotated[
         Path | None, typer.Option(help="Where the report goes. Default: gradebook/reports/WEEK.html.", metavar="FILE")
@@ -233,6 +244,8 @@ def grade(
     from lsdl.grading.grade import describe_sandbox
     from lsdl.grading.grade import grade as grade_week
     from lsdl.grading.html_report import html_page
+    from lsdl.grading.keys import choose_key
+    from lsdl.grading.stop import Stopped
     from lsdl.grading.terminal_report import live_progress, score_table
 
     folder = find_week(week)
@@ -242,24 +255,30 @@ def grade(
 
         plan_table(plan(folder, submissions, encoding=encoding, names=names), console)
         return
+    _, line = choose_key(WeekPaths.at(folder), key, demo=demo)
+    console.print(f"Key: {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
-    with live_progress(console, folder.name) as progress:
-        report = grade_week(
-            folder,
-            submissions,
-            key=key,
-            jobs=jobs,
-            scheduler=scheduler,
-            students=student or (),
-            regrade=regrade,
-            unsafe=unsafe,
-            encoding=encoding,
-            names=names,
-            progress=progress,
-        )
+    try:
+        with live_progress(console, folder.name) as progress:
+            report = grade_week(
+                folder,
+                submissions,
+                key=key,
+                jobs=jobs,
+                scheduler=scheduler,
+                students=student or (),
+                regrade=regrade,
+                unsafe=unsafe,
+                encoding=encoding,
+                names=names,
+                progress=progress,
+            )
+    except Stopped as stopped:
+        console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
     score_table(report, console)
     page = html or WeekPaths.at(folder).report
-    write_whole(page, html_page(report.of_the_week()))
+    write_whole(page, html_page(report.of_the_week()), private=True)
     if json:
         report.of_the_week().write_json(json)
     console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
@@ -278,32 +297,109 @@ def feedback(
         console.print(str(page), markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command(
+    epilog="Example: lsdl handback 1   or, for Canvas, lsdl handback 1 --sheet gradebook-export.csv. Exit codes: 0 everybody is in "
+    "the table, 1 somebody is not (the lines say who and why), 2 it could not be done."
+)
+def handback(
+    week: OneWeek,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="Moodle's grading worksheet or Canvas's exported gradebook, to be filled. Hand-ins from Moodle need none.",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="The homework's column in Canvas's gradebook, if its name is another.", metavar="NAME"),
+    ] = None,
+) -> None:
+    """Write what the course's platform takes back: all feedback in one zip, and the points after the rules as its CSV.
+
+    Both lie in gradebook/handback. In Moodle: Upload multiple feedback files in a zip, Upload grading worksheet. In Canvas: Upload Submissions, Import.
+    """
+    from lsdl.author.course import find_week
+    from lsdl.grading.handback import hand_back
+    from lsdl.printable import printable
+
+    made = hand_back(find_week(week), sheet, column)
+    lines = [f"{made.pages} pages: {made.zip}", f"marks: {made.table}"]
+    if made.open:
+        lines.append(f"{len(made.open)} marks are open and left out, grade them by hand: {', '.join(made.open)}.")
+    if made.sheet.without_mark:
+        lines.append(f"In the sheet but without a mark: {', '.join(made.sheet.without_mark)}.")
+    if made.sheet.not_in_sheet:
+        lines.append(f"Not in the sheet: {', '.join(made.sheet.not_in_sheet)}.")
+    for line in lines:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if len(lines) > 2 else 0)
+
+
+@app.command(
+    epilog="Example: lsdl extension 1 --student ada --until 2026-10-05   (without arguments it lists all). Exit codes: 0 done, 2 not."
+)
+def extension(
+    week: Annotated[str | None, typer.Argument(help="1, week01 or week01-finetune.", metavar="WEEK")] = None,
+    student: Annotated[str | None, typer.Option(help="The student's id in the report.", metavar="ID")] = None,
+    until: Annotated[str | None, typer.Option(help="The last day, such as 2026-10-05.", metavar="DAY")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Or so many days after the due date.", metavar="N")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the extension back.")] = False,
+) -> None:
+    """Let a student hand in later: `lsdl scores` counts lateness from that day. Kept in gradebook/extensions.csv."""
+    from lsdl.author.course import CoursePaths, course_root, find_week
+    from lsdl.grading import GradingError
+    from lsdl.grading.scores import Extensions, change_extension
+    from lsdl.printable import printable
+
+    if week is None and student is None:
+        known = Extensions(CoursePaths(course_root()).extensions).until
+        lines = [f"{name}, {homework}: until {day}" for (name, homework), day in sorted(known.items())]
+        lines = lines or ["Nobody has an extension."]
+    elif week is None or student is None or [until is not None, days is not None, remove].count(True) != 1:
+        raise GradingError("An extension needs WEEK, --student ID, and one of --until DAY, --days N or --remove.")
+    else:
+        lines = [change_extension(find_week(week), student, until=until, days=days)]
+    for line in lines:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
 Times = Annotated[
     Path | None,
     typer.Option(help="CSV with student, homework, handed_in: goes before what the gradebook knows.", metavar="FILE"),
 ]
-Csv = Annotated[Path | None, typer.Option("--csv", help="Write the table here, not to the screen.", metavar="FILE")]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Write a CSV table here, not to the screen.", metavar="FILE")]
 
 
 @app.command(
-    epilog="Example: lsdl scores --csv marks.csv. Exit codes: 0 every mark is final, 1 somebody has to grade something by hand, "
-    "2 there are no marks."
+    epilog="Example: lsdl scores   or   lsdl scores --csv marks.csv. Exit codes: 0 every mark is final, 1 somebody has to "
+    "grade something by hand, 2 there are no marks."
 )
 def scores(csv: Csv = None, times: Times = None) -> None:
-    """All marks, per cell and homework, by the rules of course.toml: required parts and lateness. The gradebook stays raw."""
+    """All marks by the rules of course.toml: a table, best first; with --csv every cell, raw points and which rule did what.
+
+    The share counts the homeworks that are due. The gradebook stays raw.
+    """
     from lsdl.author.course import course_root
+    from lsdl.grading import GradingError
     from lsdl.grading.scores import all_marks, marks_csv
+    from lsdl.grading.terminal_report import marks_table
 
     marks = all_marks(course_root(), times)
-    if not marks:
-        typer.echo("The gradebook has no students yet: run `lsdl grade WEEK` first.", err=True)
-    _table(marks_csv(marks), csv)
+    if not any(mark.handed_in for student in marks for mark in student.homeworks.values()):
+        raise GradingError("Nobody is graded yet: run lsdl grade WEEK first.")
+    if csv is None:
+        marks_table(marks, console)
+    else:
+        _write_table(marks_csv(marks), csv)
     raise typer.Exit(1 if any(mark.is_open for student in marks for mark in student.homeworks.values()) else 0)
 
 
 @app.command(
     epilog="Example: lsdl final --exam exam.csv --points 60 --csv final.csv. Exit codes: 0 everybody passed or failed, 1 somebody's "
-    "mark is open, 2 a table is wrong."
+    "mark is open (not of who failed the examination, which decides alone), 2 a table is wrong. Grades: see [grades] in course.toml."
 )
 def final(
     exam: Annotated[
@@ -326,8 +422,15 @@ def _table(text: str, path: Path | None) -> None:
     if path is None:
         print(text, end="")
     else:
-        path.write_text(text, encoding="utf-8", newline="")
-        console.print(f"{len(text.splitlines()) - 1} students in {path}", highlight=False, markup=False, soft_wrap=True)
+        _write_table(text, path)
+
+
+def _write_table(text: str, path: Path) -> None:
+    """Marks are personal data: only this user may read the file."""
+    from lsdl.files import write_whole
+
+    write_whole(path, text, private=True)
+    console.print(f"{len(text.splitlines()) - 1} students in {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command(
@@ -346,6 +449,22 @@ def doctor(
         console.print(marks[diagnosis.level], end=" ")
         console.print(printable(diagnosis.line), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1 if any(diagnosis.level == "problem" for diagnosis in found) else 0)
+
+
+@app.command(
+    epilog="Example: lsdl selftest --jobs 2. Exit codes: 0 all held, 1 something did not, 2 it could not be done (no Linux, no whole "
+    "sandbox and no --unsafe)."
+)
+def selftest(
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Hand-ins at a time.")] = 1,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Run where the sandbox cannot be whole.")] = False,
+) -> None:
+    """Grade honest, odd and hostile hand-ins on this machine and say what held; the class's gradebook is not touched."""
+    from lsdl.author.course import course_root
+    from lsdl.grading.selftest import selftest as test_this_machine
+
+    found = test_this_machine(course_root(), console, jobs=jobs, unsafe=unsafe)
+    raise typer.Exit(1 if any(fault for _, fault in found) else 0)
 
 
 @app.command(epilog="Example: lsdl demo   (what `make run` does)")

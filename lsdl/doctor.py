@@ -8,8 +8,11 @@ with intake.py as the grader reads it. Only the standard library is needed.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +67,7 @@ def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[D
         line = f"The notebook has the old format 4.{old}: open it in a newer Jupyter and save it."
         found.append(Diagnosis("note", f"{line} The grader also does this by itself."))
     found += [Diagnosis("problem", f"{finding.problem}: {finding.advice}.") for finding in findings]
+    found += _syntax_errors(mended)
     empty, required = _empty_answers(mended), homeworks[week]["metadata"].get("required_cells", [])
     for cell in required:
         if cell in empty:
@@ -75,6 +79,38 @@ def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[D
     if not any(diagnosis.level == "problem" for diagnosis in found):
         found.append(Diagnosis("ok", f"{name}: every cell of the homework of {week} is there"))
     return found
+
+
+def _syntax_errors(notebook: Notebook) -> list[Diagnosis]:
+    """A line for each code cell that Python cannot read, so that nothing of it runs."""
+    found = []
+    for number, cell in enumerate(notebook["cells"], 1):
+        if cell["cell_type"] == "code" and not is_locked(cell) and (why := syntax_error(cell["source"])):
+            which = grade_id(cell) or f"cell {number}"
+            found.append(Diagnosis("problem", f"{which} has a syntax error, so nothing of it runs: {why}."))
+    return found
+
+
+def syntax_error(source: str) -> str | None:
+    """What Python cannot read in a cell and where; None if it can, or if the line is one of IPython's own."""
+    if source.lstrip().startswith("%%"):
+        return None
+    lines = source.splitlines()
+    plain = "\n".join(re.sub(r"^(\s*)[%!].*$", r"\1pass", line) for line in lines)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+            compile(plain, "cell", "exec", flags=flags, dont_inherit=True)
+    except SyntaxError as error:
+        at = (error.lineno or 1) - 1
+        line = lines[at].strip() if 0 <= at < len(lines) else ""
+        if re.search(r"^\?|\?$|=\s*[!%]", line):  # IPython's help and its shell
+            return None
+        return f"{error.msg} in its line {at + 1}" + (f", {line[:60]!r}" if line else "")
+    except (ValueError, RecursionError, MemoryError):
+        return "it cannot be read"
+    return None
 
 
 def _empty_answers(notebook: Notebook) -> list[str]:

@@ -10,13 +10,14 @@ from pathlib import Path
 NO_SOURCES = {"__pycache__", ".ipynb_checkpoints"}  # what Python and Jupyter leave
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
+def write_whole(path: Path, data: bytes | str, *, private: bool = False) -> None:
     """Write a file so that nobody ever reads half of it, and an older one is there until the new one is complete.
 
     Args:
         path: the file; its folder is made if need be.
         data: bytes, or a text, which becomes UTF-8 with its line ends as they are; a half of a character, as in a file name
             of another encoding, is written as an escape.
+        private: nobody but this user may read it.
 
     Raises:
         OSError: the disk is full, or the file cannot be written; an older one is as it was.
@@ -24,6 +25,8 @@ def write_whole(path: Path, data: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
+        if private:
+            scratch.touch(0o600)
         scratch.write_bytes(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
         os.replace(scratch, path)
     finally:

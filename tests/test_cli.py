@@ -14,7 +14,22 @@ import pytest
 from lsdl import cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COMMANDS = ("run", "lint", "refs", "publish", "release", "grade", "feedback", "scores", "final", "doctor", "demo")
+COMMANDS = (
+    "run",
+    "lint",
+    "refs",
+    "publish",
+    "release",
+    "grade",
+    "feedback",
+    "handback",
+    "extension",
+    "scores",
+    "final",
+    "doctor",
+    "selftest",
+    "demo",
+)
 
 
 def lsdl(*arguments: str, cwd: Path = REPOSITORY, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -54,7 +69,8 @@ def test_help_does_not_wait_for_heavy_packages() -> None:
         (("grade", "1", "--key", "absent.key"), "absent.key"),
         (("grade",), "Missing argument"),
         (("grade", "1", "--jobs", "0"), "--jobs"),
-        (("grade", "1", "--submissions", "nowhere"), "nowhere is not a folder"),
+        (("grade", "1", "--demo", "--submissions", "nowhere"), "nowhere is not a folder"),
+        (("grade", "1"), "No key was given"),
         (("feedback", "77"), "'77' names no week"),
         (("final", "--exam", "absent.csv"), "absent.csv"),
         (("scores", "--times"), "--times"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 from small_week import code
 
 from lsdl.author import lesson
+from lsdl.author.course import repository_of
 from lsdl.author.lint import (
     COURSE_FILES,
     INSTRUCTOR_FILES,
@@ -27,6 +29,8 @@ from lsdl.author.opening import badge
 from lsdl.author.times import store_times
 from lsdl.claims import MIME
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+CLONE = repository_of(Path(__file__)).partition("/")[2]  # what the setup cell calls the course
 COURSE = """title = "t"
 edition = "2026.1"
 parts = [{name = "all", weight = 1, pass_mark = 0.5}]
@@ -118,11 +122,11 @@ def unmarked(node: NotebookNode) -> None:
 LONG = "\n".join(f"x{i} = {i}" for i in range(61))
 BREAKS = [
     ("title", "seminar", source(0, "# A", "A")),
-    ("title", "seminar", source(0, "lsdl-cub", "other")),
+    ("title", "seminar", source(0, CLONE, "other")),
     ("title", "seminar", source(0, "blob/main", "blob/student")),
     ("title", "homework", source(0, "blob/student", "blob/main")),
     ("title", "homework", source(0, "homework.ipynb", "seminar.ipynb")),
-    ("setup", "seminar", source(1, "lsdl-cub", "lsdl")),
+    ("setup", "seminar", source(1, CLONE, "lsdl")),
     ("setup", "homework", lambda node: node.cells.pop(1)),
     ("setup", "homework", append(code("1", "setup"))),
     ("parameters", "homework", swap(2, 3)),
@@ -247,7 +251,7 @@ def test_generated_files_of_the_repository_are_compared_and_written(week: Path) 
     (root / "requirements.txt").touch()
     (root / "README.md").touch()
     said = {problem.rule: problem.message for problem in lint_course(root)}
-    assert set(said) == set(COURSE_FILES) and "lint:weeks" in said["readme"]
+    assert set(said) == set(COURSE_FILES) - {"citation"} and "lint:weeks" in said["readme"]  # CITATION.cff is absent
     (root / "README.md").write_text("# Course\n\n<!-- lint:weeks -->\n<!-- /lint -->\n")
     assert all("run `lsdl lint --fix`" in problem.message for problem in lint_course(root))
     assert fix_course(root) == [root / "README.md", root / "requirements.txt"]
@@ -276,7 +280,7 @@ def test_longer_names_that_contain_a_hidden_one_are_no_leak(week: Path) -> None:
 def test_fix_regenerates_the_opening_and_clears_a_homework(week: Path) -> None:
     before = (week / "seminar.ipynb").read_text()
     assert fix_week(week) == []
-    edit(week, "homework", source(1, "lsdl-cub", "lsdl"))
+    edit(week, "homework", source(1, CLONE, "lsdl"))
     edit(week, "homework", source(0, "blob/student", "blob/main"))
     edit(week, "homework", source(2, "SEED = 0", "SEED = 1"))
     edit(week, "homework", output("stream", name="stdout", text="2"))
@@ -296,3 +300,34 @@ def test_fix_puts_an_absent_badge_below_the_title(week: Path) -> None:
             w for w in wanted if w
         ]
         assert rules(week) == set()
+
+
+def test_the_name_of_the_repository_stands_in_one_place(tmp_path: Path) -> None:
+    """Who adopts the course changes course.toml; `lsdl lint --fix` writes the rest."""
+    root = tmp_path / "course"
+    week = small_week.write_week(root, small_week.seminar(), small_week.homework())
+    (root / "course.toml").write_text(
+        'title = "t"\nedition = "2026.1"\nrepository = "prof/deep"\n'
+        '[[parts]]\nname = "a"\nweight = 1\npass_mark = 0\n'
+        f'[weeks.{small_week.NAME}]\ntitle = "t"\npoints = 2\n'
+    )
+    (root / "README.md").write_text("<!-- lint:weeks -->\n<!-- /lint -->\n")
+    (root / "CITATION.cff").write_text("title: t\nrepository-code: https://github.com/old/name\n")
+    assert {problem.rule for problem in lint_week(week)} >= {"title", "setup"}
+    assert {problem.rule for problem in lint_course(root)} == {"readme", "citation"}
+    fix_week(week)
+    fix_course(root)
+    assert lint_course(root) == [] and not {problem.rule for problem in lint_week(week)} & {"title", "setup"}
+    for file in (*week.glob("*.ipynb"), root / "README.md", root / "CITATION.cff"):
+        text = file.read_text()
+        assert "github.com/prof/deep" in text or "github/prof/deep" in text, file
+        assert repository_of(Path(__file__)) not in text, file
+    assert "deep-{time.time()" in (week / "homework.ipynb").read_text()
+
+
+def test_the_course_names_its_repository_nowhere_else() -> None:
+    """But in what `lsdl lint --fix` writes, and in a fixture."""
+    name = repository_of(REPOSITORY)
+    listed = subprocess.run(["git", "grep", "-lI", name], cwd=REPOSITORY, capture_output=True, text=True).stdout.split()
+    by_hand = [file for file in listed if not file.endswith(".ipynb") and not file.startswith("tests/fixtures/")]
+    assert set(by_hand) <= {"course.toml", "README.md", "CITATION.cff"}

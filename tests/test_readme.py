@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.author.course import find_weeks, load_course
+from lsdl.author.course import find_weeks, load_course, repository_of
 from lsdl.author.lint import lint_course
 from lsdl.grading.publish import NOT_PUBLISHED
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COLAB = "https://colab.research.google.com/github/isadrtdinov/lsdl-cub/blob/"
+COLAB = f"https://colab.research.google.com/github/{repository_of(REPOSITORY)}/blob/"
 LARGEST_PICTURE = 200_000  # bytes
 WEEKS_WITH_FOLDER = ("01", "02", "03", "04", "05", "06", "08", "09", "12", "13")
 

@@ -25,19 +25,19 @@ def test_a_week_is_recorded_once(week: Path, monkeypatch: pytest.MonkeyPatch) ->
     record, calls = references.record, []
     monkeypatch.setattr(references, "record", lambda *given: calls.append(given) or record(*given))
     homework = Homework(week)
-    first = recorded(homework, b"a key")
-    again, visible = recorded(Homework(week), b"a key"), recorded(homework)
+    first = recorded(homework, b"a key, of 32 characters or even more")
+    again, visible = recorded(Homework(week), b"a key, of 32 characters or even more"), recorded(homework)
     assert len(calls) == 1 and homework.hidden_names
     assert again.keys() == first.keys() and visible.keys() == first.keys() - homework.hidden_names
     for name, entry in first.items():
         assert entry.explain(again[name].accepted[0]) is None if entry.accepted else True
         assert [hint for hint, _ in again[name].mistakes] == [hint for hint, _ in entry.mistakes]
 
-    recorded(homework, b"another key")
+    recorded(homework, b"another key, of 32 characters or more")
     assert len(calls) == 2
     helpers = week / "helpers.py"
     helpers.write_text(helpers.read_text() + "\n# changed\n")
-    recorded(Homework(week), b"a key")
+    recorded(Homework(week), b"a key, of 32 characters or even more")
     assert len(calls) == 3
 
 

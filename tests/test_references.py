@@ -144,7 +144,7 @@ def test_hidden_inputs_depend_on_the_key_alone(week: Path) -> None:
     one = inputs(KEY)
     visible = (week / VISIBLE_FILE).read_bytes()
     assert torch.equal(one, inputs(KEY.strip() + b"\n\n"))
-    assert not torch.equal(one, inputs(b"another key"))
+    assert not torch.equal(one, inputs(b"another key, of 32 characters or more"))
     assert (week / VISIBLE_FILE).read_bytes() == visible
     target = week.parent / "elsewhere" / "hidden.safetensors"
     write_references(week, KEY, target)
@@ -380,5 +380,5 @@ def test_an_authors_slip_is_one_sentence(week: Path, spoil: Callable[[Path], Non
 
 
 def test_an_empty_key_is_refused(week: Path) -> None:
-    with pytest.raises(HomeworkError, match="The key file is empty"):
+    with pytest.raises(HomeworkError, match="The key is too short: write at least 32"):
         write_references(week, b" \n")

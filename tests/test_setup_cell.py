@@ -14,9 +14,11 @@ import small_week
 from small_week import code
 
 from lsdl import __version__, setup_week
+from lsdl.author.course import repository_of
 from lsdl.author.opening import setup_cell
 from lsdl.grading.publish import publish
 
+CLONE = repository_of(Path(__file__)).partition("/")[2]  # what the setup cell calls the course
 ROOT = Path(__file__).parent.parent
 COURSE = """title = "t"
 edition = "2026.1"
@@ -176,7 +178,7 @@ def test_a_clone_that_lacks_the_week_is_kept_and_fetched_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    old = tmp_path / "lsdl-cub"
+    old = tmp_path / CLONE
     (old / ".git").mkdir(parents=True)
     (old / "answers.ipynb").write_text("mine")
 
@@ -186,7 +188,7 @@ def test_a_clone_that_lacks_the_week_is_kept_and_fetched_again(
     monkeypatch.setattr(subprocess, "run", fetch)
     exec(setup_cell(small_week.NAME), {})
     assert Path.cwd() == old / small_week.NAME
-    (kept,) = tmp_path.glob("lsdl-cub-*/answers.ipynb")
+    (kept,) = tmp_path.glob(f"{CLONE}-*/answers.ipynb")
     assert kept.read_text() == "mine"
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 WEEK_NAME = re.compile(r"week[0-9]{2}-[a-z0-9]+(-[a-z0-9]+)*")
 WEEK_FILE = "week.toml"
+MIN_KEY = 32  # characters of the key that hidden checks are drawn from
 Table = TypeVar("Table", bound=BaseModel)
 
 
@@ -83,10 +84,12 @@ class Course(_Table):
 
     title: str = Field(min_length=1)
     edition: str = Field(pattern=r"^\d{4}\.\d+$")
+    repository: str = Field("", pattern=r"^$|^[\w.-]+/[\w.-]+$")  # OWNER/NAME on GitHub, for badges and setup cells
     budget: Budget = Budget()
     late: Late = Late()
     parts: tuple[Part, ...] = Field(min_length=1)
     weeks: dict[str, Week]
+    grades: dict[str, float] = {}  # what `lsdl final` calls a mark: the least share of all points that a grade needs
     lectures: dict[str, str] = {}  # numbers ("07") that have no folder, with their topic
 
     @field_validator("parts")
@@ -98,6 +101,14 @@ class Course(_Table):
         if len({part.name for part in parts}) < len(parts):
             raise ValueError("two parts have the same name")
         return parts
+
+    @field_validator("grades")
+    @classmethod
+    def _grades_are_shares(cls, grades: dict[str, float]) -> dict[str, float]:
+        for name, share in grades.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"the boundary of grade {name} is a share between 0 and 1, not {share:g}")
+        return dict(sorted(grades.items(), key=lambda item: -item[1]))
 
     @model_validator(mode="after")
     def _week_names(self) -> Course:
@@ -114,6 +125,14 @@ class Course(_Table):
         """The budget of the week with this folder name (the course's own if the week has none)."""
         entry = self.weeks.get(week)
         return entry.budget if entry and entry.budget else self.budget
+
+    def grade_of(self, share: float, *, passed: bool) -> str:
+        """The best grade that a share of all points reaches; who has not passed has the one of the lowest boundary, or none."""
+        reached = [name for name, least in self.grades.items() if share >= least - 1e-9]
+        if passed:
+            return reached[0] if reached else ""
+        lowest = list(self.grades.items())[-1:]
+        return lowest[0][0] if lowest and lowest[0][1] == 0 else ""
 
     def required_cells_of(self, week: str) -> tuple[str, ...]:
         """The required cells of the week with this folder name (none if the course does not list it)."""
@@ -146,6 +165,11 @@ class CoursePaths:
     def demo_key(self) -> Path:
         """The public key of the hidden checks."""
         return self.gradebook / "demo.key"
+
+    @property
+    def extensions(self) -> Path:
+        """Who may hand in later, a table."""
+        return self.gradebook / "extensions.csv"
 
     @property
     def releases(self) -> Path:
@@ -224,6 +248,16 @@ class WeekPaths(CoursePaths):
         return self.gradebook / "journal" / f"{self.name}.unread.json"
 
     @property
+    def hand_ins(self) -> Path:
+        """What the graded hand-ins were called and what was repaired in them (journal.py)."""
+        return self.gradebook / "journal" / f"{self.name}.hand-ins.json"
+
+    @property
+    def regraded(self) -> Path:
+        """Whom a --regrade that was stopped has run already (journal.py)."""
+        return self.gradebook / "journal" / f"{self.name}.regrade.json"
+
+    @property
     def rows(self) -> Path:
         """The newest row of every student (grade.py)."""
         return self.gradebook / "journal" / f"{self.name}.rows.json"
@@ -232,6 +266,11 @@ class WeekPaths(CoursePaths):
     def report(self) -> Path:
         """The page about the last run."""
         return self.gradebook / "reports" / f"{self.name}.html"
+
+    @property
+    def handback(self) -> Path:
+        """What goes back to Moodle or Canvas."""
+        return self.gradebook / "handback"
 
     def feedback(self, student: str) -> Path:
         """The page that a student gets back."""
@@ -249,6 +288,20 @@ def course_root(start: Path | None = None) -> Path:
         if (folder / "course.toml").is_file():
             return folder
     raise CourseError(f"No course.toml in {start} or a folder above it: run lsdl inside the course's repository.")
+
+
+def repository_of(start: Path) -> str:
+    """OWNER/NAME of the course that a path lies in; a course that does not say it has that of the one around lsdl itself.
+
+    Raises:
+        CourseError: neither says it.
+    """
+    own = Path(__file__).resolve().parents[2]
+    for folder in (start.resolve(), *start.resolve().parents, own):
+        file = folder / "course.toml"
+        if file.is_file() and (name := str(_read_toml(file).get("repository", ""))):
+            return name
+    raise CourseError('course.toml names no repository: add repository = "OWNER/NAME" and run lsdl lint --fix.')
 
 
 def load_course(root: Path | None = None) -> Course:
@@ -319,3 +372,26 @@ def find_week(name: str, root: Path | None = None) -> Path:
             f"{name!r} names {len(found) or 'no'} week{'s' if len(found) > 1 else ''}; there is: {known}."
         )
     return found[0]
+
+
+def find_some_weeks(text: str, root: Path | None = None) -> list[Path]:
+    """The folders of the weeks that a text such as "1-4", "1,3" or "week01,4-6" names, sorted; of a range those that are there.
+
+    Raises:
+        CourseError: a part of it names no week.
+    """
+    weeks = find_weeks(root)
+    found: set[Path] = set()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if ends := re.fullmatch(r"(\d{1,2})\s*-\s*(\d{1,2})", part):
+            first, last = int(ends[1]), int(ends[2])
+            within = {week for week in weeks if first <= int(week.name[4:6]) <= last}
+            if not within:
+                known = ", ".join(week.name for week in weeks) or "none yet"
+                raise CourseError(f"No week has a number from {first} to {last}; there is: {known}.")
+            found |= within
+        else:
+            found.add(find_week(part, root))
+    if not found:
+        raise CourseError("No week was named: write 1-4, or 1,3.")
+    return sorted(found, key=lambda week: week.name)

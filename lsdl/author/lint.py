@@ -2,7 +2,8 @@
 
 `RULES` lists those of a notebook by name, `WEEK_RULES` those of a week's other files, `COURSE_FILES` the files of the
 repository that are generated; each `Problem` names the rule it breaks. `fix_week` and `fix_course` mend what is generated:
-badges, setup and parameters cells, outputs left in a homework, the README's table of weeks, requirements.txt.
+badges, setup and parameters cells, outputs left in a homework, the README's table of weeks, requirements.txt, the address in
+CITATION.cff.
 """
 
 import ast
@@ -29,7 +30,7 @@ from nbgrader.preprocessors import ClearSolutions
 from lsdl.author.course import WEEK_FILE, CourseError, load_course, week_facts
 from lsdl.author.lesson import lint_lesson
 from lsdl.author.notebooks import MAX_SEMINAR_BYTES
-from lsdl.author.opening import KINDS, PARAMETERS_CELL, badge, setup_cell
+from lsdl.author.opening import KINDS, PARAMETERS_CELL, badge, citation_text, setup_cell
 from lsdl.author.packages import distributions, installed_with, read_project, requirements_text, third_party
 from lsdl.author.problem import Problem
 from lsdl.author.readme import readme_text
@@ -136,10 +137,10 @@ def fix_week(path: Path) -> list[Path]:
         node = nbformat.read(file, nbformat.NO_CONVERT)
         before, week = copy.deepcopy(node), file.resolve().parent.name
         if node.cells and node.cells[0].source.lstrip().startswith("# "):
-            node.cells[0].source = _with_badge(node.cells[0].source, badge(week, kind))
+            node.cells[0].source = _with_badge(node.cells[0].source, badge(week, kind, Path(path)))
         for cell in node.cells:
             if "setup" in tags(cell):
-                cell.source = setup_cell(week)
+                cell.source = setup_cell(week, Path(path))
             elif "parameters" in tags(cell):
                 cell.source = PARAMETERS_CELL
             if kind == "homework" and cell.cell_type == "code":
@@ -159,7 +160,7 @@ def _title(notebook: _Notebook) -> Found:
         yield 0, "the first cell must be markdown that starts with the title, '# ...'."
         return
     kind = "homework" if notebook.path.stem == "homework" else "seminar"
-    if badge(notebook.path.parent.name, kind) not in first.source:
+    if badge(notebook.path.parent.name, kind, notebook.path) not in first.source:
         yield 0, "the first cell does not hold this notebook's Colab badge: run `lsdl lint --fix`."
 
 
@@ -168,7 +169,7 @@ def _setup(notebook: _Notebook) -> Found:
     if not code or "setup" not in tags(code[0][1]):
         yield (code[0][0] if code else None), "the first code cell must be the setup cell (tag `setup`)."
     for i, cell in code:
-        if "setup" in tags(cell) and cell.source != setup_cell(notebook.path.parent.name):
+        if "setup" in tags(cell) and cell.source != setup_cell(notebook.path.parent.name, notebook.path):
             yield i, "the setup cell is not the generated text: run `lsdl lint --fix`."
     yield from _once(notebook, "setup")
 
@@ -501,6 +502,7 @@ WEEK_RULES: dict[str, Callable[[Path], FoundInWeek]] = {
 COURSE_FILES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "readme": ("README.md", readme_text),
     "requirements": ("requirements.txt", requirements_text),
+    "citation": ("CITATION.cff", citation_text),
 }
 RULES: dict[str, tuple[tuple[str, ...], Callable[[_Notebook], Found]]] = {
     "title": (("seminar", "homework"), _title),

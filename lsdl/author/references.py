@@ -20,7 +20,7 @@ from filelock import FileLock
 from torch import Tensor
 
 import lsdl
-from lsdl.author.course import WeekPaths
+from lsdl.author.course import MIN_KEY, WeekPaths
 from lsdl.author.homework import GradedCell, Homework, HomeworkError, Namespace
 from lsdl.checks import Case, Entry, NoReference, ReferenceStore
 from lsdl.compare import Packed, compare, pack, unpack
@@ -199,7 +199,7 @@ def remember_key(week: Path, key: Path) -> None:
     Only the file's path is written, into gradebook/, which git ignores.
     """
     note = WeekPaths.at(week).key_note
-    note.parent.mkdir(parents=True, exist_ok=True)
+    note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     note.write_text(str(key.resolve()), encoding="utf-8")
 
 
@@ -316,8 +316,8 @@ def _drawn(homework: Homework, key: bytes | None) -> dict[str, Entry]:
     Raises:
         HomeworkError: a check without a case, a case without a check, or inputs that cannot be stored.
     """
-    if key is not None and not key.strip():
-        raise HomeworkError("The key file is empty: write at least 32 random characters into it.")
+    if key is not None and len(key.strip()) < MIN_KEY:
+        raise HomeworkError(f"The key is too short: write at least {MIN_KEY} random characters into its file.")
     used = {name: cell for cell in homework.graded for name in (*cell.visible_checks, *cell.hidden_checks)}
     without = sorted(used.keys() - homework.cases.keys())
     idle = sorted(homework.cases.keys() - used.keys())

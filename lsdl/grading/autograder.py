@@ -22,7 +22,7 @@ from typing import Any
 
 from lsdl.author.course import WeekPaths
 from lsdl.grading import GradingError, jail
-from lsdl.grading.nbgrader_course import open_course, read_config, reason
+from lsdl.grading.nbgrader_course import only_the_notebook, open_course, read_config, reason
 from lsdl.grading.verdict import Verdict
 from lsdl.grading.zygote import Zygote, libraries
 from lsdl.intake import Notebook
@@ -69,10 +69,13 @@ _zygotes: dict[tuple[str, tuple[str, ...], bool], Zygote] = {}
 _zygotes_lock = threading.Lock()
 
 
-def run_job(job: Job, *, unsafe: bool = False) -> Result:
+def run_job(job: Job, *, unsafe: bool = False, stopping: threading.Event | None = None) -> Result:
     """Run and judge one submission. The first call for a week starts a warm process, which later calls share.
 
     Never raises because of what a student wrote, and touches only its own scratch folder.
+
+    Args:
+        stopping: set once nobody waits for the result any more: no process is started again.
 
     Raises:
         JailError: this is not Linux, or a machine that cannot enforce the whole sandbox, and `unsafe` is not set.
@@ -81,8 +84,9 @@ def run_job(job: Job, *, unsafe: bool = False) -> Result:
     jail.require(unsafe=unsafe)
     start = time.monotonic()
     for _ in range(2):  # the warm process itself may have been killed, by the machine or its user
-        answer = _zygote(job.week, unsafe).run(_request(job))
-        if answer is not None or _zygote(job.week, unsafe).alive:
+        zygote = _zygote(job.week, unsafe, stopping)
+        answer = zygote.run(_request(job)) if zygote else None
+        if answer is not None or zygote is None or zygote.alive:
             break
     partly = bool(jail.missing())
     if answer is None:
@@ -92,10 +96,12 @@ def run_job(job: Job, *, unsafe: bool = False) -> Result:
     return Result(job.student, answer["executed"], Verdict(**answer["verdict"]), partly, seconds, answer["cpu_seconds"])
 
 
-def _zygote(week: Path, unsafe: bool) -> Zygote:
+def _zygote(week: Path, unsafe: bool, stopping: threading.Event | None = None) -> Zygote | None:
     sources = (week / "homework.ipynb", *sorted(week.glob("*.py")))
     key = (week.name, _libraries(week, tuple(path.stat().st_mtime_ns for path in sources)), unsafe)
     with _zygotes_lock:
+        if stopping is not None and stopping.is_set():
+            return None
         known = _zygotes.get(key)
         if known is None or not known.alive:
             if known is not None:
@@ -155,11 +161,16 @@ class Workers:
             GradingError: the process that runs notebooks does not start.
         """
         # Each thread waits for one process that does the work.
+        stopping = threading.Event()
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="submission") as pool:
-            futures = [pool.submit(run_job, job, unsafe=self.unsafe) for job in jobs]
+            futures = [pool.submit(run_job, job, unsafe=self.unsafe, stopping=stopping) for job in jobs]
             try:
                 for future in as_completed(futures):
                     yield future.result()
+            except BaseException:  # Ctrl-C, or nobody asks for more: what runs is ended, not waited for
+                stopping.set()
+                close_zygotes()
+                raise
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -185,7 +196,7 @@ class GradebookWriter:
             for name, without in (("sanitize_preprocessors", [ClearOutput]), ("autograde_preprocessors", [Execute]))
         }
         # What is graded lies beside what was handed in: nothing under submitted/ is ever written.
-        places = {"submitted_directory": str(week.intake)}
+        places = only_the_notebook(week)["CourseDirectory"] | {"submitted_directory": str(week.intake)}
         self.api = open_course(week.root, {"CourseDirectory": places, "Autograde": steps})
 
     def record(self, result: Result) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from lsdl.author.course import CourseError, CoursePaths, course_root, find_weeks, load_course
+from lsdl.author.course import CourseError, CoursePaths, course_root, find_weeks, load_course, repository_of
 from lsdl.doctor import Diagnosis, examine, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, read_bytes
@@ -50,7 +52,7 @@ def examine_machine(root: Path | None = None) -> list[Diagnosis]:
         found.append(Diagnosis("note", line))
     else:
         found.append(Diagnosis("ok", f"threads: OMP_NUM_THREADS={threads or 'unset'} on {os.cpu_count()} cores"))
-    found += _sandbox()
+    found += _sandbox() + _origin(root)
     if not CoursePaths(root).config.is_file():
         line = "gradebook/nbgrader_config.py is missing: restore it from the repository."
         found.append(Diagnosis("problem", line))
@@ -98,6 +100,21 @@ def _sandbox() -> list[Diagnosis]:
     mend = "Grade on another machine, or with --unsafe only a class that you trust."
     mend = mend if sys.platform == "linux" else USE_LINUX
     return found + [Diagnosis("problem", f"sandbox: {sentence} {mend}") for sentence in missing()]
+
+
+def _origin(root: Path) -> list[Diagnosis]:
+    """Whether badges and setup cells lead to the repository that this one is a clone of, where that is on GitHub."""
+    try:
+        command = ["git", "-C", str(root), "remote", "get-url", "origin"]
+        address = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        named = repository_of(root)
+    except (OSError, subprocess.SubprocessError, CourseError):
+        return []
+    origin = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", address)
+    if origin is None or origin[1].lower() == named.lower():
+        return []
+    line = f"git's origin is {origin[1]}, badges and setup cells lead to {named}: set repository in course.toml, run lsdl lint --fix."
+    return [Diagnosis("note", line)]
 
 
 def _python() -> Diagnosis:

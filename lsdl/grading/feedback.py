@@ -39,11 +39,15 @@ from pygments.token import STANDARD_TYPES
 
 from lsdl.author.course import WeekPaths
 from lsdl.cells import named_in
+from lsdl.files import write_whole
 from lsdl.grading import GradingError
-from lsdl.grading.journal import Unread
+from lsdl.grading.journal import HandIns, Unread
 from lsdl.grading.judge import is_builtin_error
-from lsdl.grading.nbgrader_course import open_course, reason
+from lsdl.grading.nbgrader_course import make_private, only_the_notebook, open_course, reason
+from lsdl.grading.points import Scale, plain
+from lsdl.grading.scores import HomeworkMark, all_marks
 from lsdl.pictures import FORMATS, picture_problem
+from lsdl.printable import printable
 
 A_HIDDEN_CHECK = "A hidden check of this cell failed: it calls your code with other inputs than the visible ones."
 TAGS = {
@@ -104,18 +108,19 @@ def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
     """
     paths = WeekPaths.at(week)
     open_course(paths.root)  # says what is missing before the first page
+    make_private(paths)
     names = sorted(path.parts[-3] for path in paths.autograded.glob(f"*/{paths.name}/homework.ipynb"))
     if not names or set(students) - set(names):
         who = ", ".join(sorted(set(students) - set(names))) or "Nobody"
         raise GradingError(f"{who}: no graded homework of {paths.name}; run `lsdl grade {paths.name}` first.")
     pages, refused = [], []
-    unread = Unread(paths.unread).students
+    told = Told(paths)
     for student in [name for name in names if not students or name in students]:
         why = _in_time(_write_page, paths.root, paths.name, student)
         if not why:
             pages.append(paths.feedback(student))
-            if student in unread:
-                _say_first(pages[-1], f"{OLDER_ATTEMPT} {unread[student]}")
+            html = pages[-1].read_text(encoding="utf-8")
+            write_whole(pages[-1], told.on_page(html, student), private=True)
         else:
             refused.append(f"{student} ({why})")
     if refused:
@@ -125,7 +130,7 @@ def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
 
 def _write_page(root: Path, week: str, student: str) -> str:
     """Have nbgrader write a page; why it could not, or nothing."""
-    result = open_course(root).generate_feedback(week, student, force=True)
+    result = open_course(root, only_the_notebook(WeekPaths(root, week))).generate_feedback(week, student, force=True)
     return "" if result["success"] else reason(result)
 
 
@@ -156,11 +161,73 @@ def _answer(pipe: Any, work: Callable[..., str], *args: Any) -> None:
         pipe.send(f"{type(error).__name__}: {error}")
 
 
-def _say_first(page: Path, text: str) -> None:
-    """Put a paragraph at the top of a page."""
-    html = page.read_text(encoding="utf-8")
-    said = f'<p role="alert" style="margin: 1em; padding: 1em; background: #fff3cd">{escape(text)}</p>'
-    page.write_text(re.sub(r"<body\b[^>]*>", lambda body: body[0] + said, html, count=1), encoding="utf-8")
+class Told:
+    """What a page says of a homework as a whole, which nbgrader does not know: the marks after the rules, and the repairs.
+
+    Args:
+        week: graded, so that the gradebook has marks.
+    """
+
+    def __init__(self, week: WeekPaths) -> None:
+        self.week = week
+        self.unread, self.hand_ins = Unread(week.unread).students, HandIns(week.hand_ins).of
+        self.marks = {entry.student: entry.homeworks[week.name] for entry in all_marks(week.root)}
+
+    def on_page(self, html: str, student: str) -> str:
+        """nbgrader's page with a box at its top, points on the course's scale, and every hint unfolded."""
+        mark = self.marks[student]
+        head, body, rest = html.partition("<body")
+        rest = rest.replace("<details>", "<details open>")
+        rest = _TOTAL.sub(lambda _: f"<h4>{escape(self.week.name)}: {self._points(mark)}</h4>", rest, count=1)
+        waiting = {name for name, points in mark.cells.items() if points is None}
+        contents, notebook, cells = rest.partition('id="notebook"')  # before it nothing is a student's
+        contents = _LISTED.sub(
+            lambda found: f"{found['before']}{found['name']}</a> ({_score_of(found, waiting)})", contents
+        )
+        cells = _HEADED.sub(lambda found: f"{found['before']}{_score_of(found, waiting)}", cells)
+        rest = contents + notebook + cells
+        return head + body + rest.replace(">", f">{self._box(student, mark)}", 1)
+
+    def _box(self, student: str, mark: HomeworkMark) -> str:
+        lines = []
+        if student in self.unread:
+            lines.append(f"<p>{escape(f'{OLDER_ATTEMPT} {self.unread[student]}')}</p>")
+        lines.append(f"<p><b>{self._points(mark)}.</b></p>")
+        if waiting := [name for name, points in mark.cells.items() if points is None]:
+            lines.append(
+                f"<p>Not graded yet, a person reads it: {escape(', '.join(waiting))}. Points can still be added.</p>"
+            )
+        lines += [f"<p>{escape(text)}.</p>" for text in mark.for_student]
+        repairs = self.hand_ins[student].repairs if student in self.hand_ins else ()
+        if repairs:
+            told = "".join(
+                f"<li>{escape(printable(f'{problem}: {remedy}. Next time: {advice}.'))}</li>"
+                for problem, remedy, advice in repairs
+            )
+            lines.append(f"<p>Your notebook was repaired before it was graded:</p><ul>{told}</ul>")
+        color = "#fff3cd" if student in self.unread or repairs or mark.for_student else "#eef4fb"
+        return f'<div role="note" style="margin: 1em; padding: 1em; background: {color}">{"".join(lines)}</div>'
+
+    @staticmethod
+    def _points(mark: HomeworkMark) -> str:
+        return f"{Scale(mark.most, mark.bonus).told(mark.points)} points"
+
+
+# In nbgrader's page: its title, its list of graded cells, and their headings, which a student's text cannot imitate (no `name`).
+_TOTAL = re.compile(r"<h4>[^<]*\(Score: [^)<]*\)</h4>")
+_LISTED = re.compile(
+    r'(?P<before><li><a href="#(?P<name>[^"]+)">)[^<]*</a> \(Score: (?P<got>[\d.]+) / (?P<most>[\d.]+)\)'
+)
+_HEADED = re.compile(
+    r'(?P<before><a name="(?P<name>[^"]+)"></a>\s*<div class="panel-heading">(?:(?!</div>).){0,400}?)'
+    r"Score: (?P<got>[\d.]+) / (?P<most>[\d.]+)",
+    re.DOTALL,
+)
+
+
+def _score_of(found: re.Match[str], waiting: Collection[str]) -> str:
+    got, most = plain(float(found["got"])), plain(float(found["most"]))
+    return f"not graded yet, at most {most}" if found["name"] in waiting else f"{got} of {most}"
 
 
 class HideHiddenTests(ClearHiddenTests):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -20,14 +21,19 @@ from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_j
 from lsdl.grading.collect import Submission, find_hand_ins
 from lsdl.grading.hand_ins import HandIn, Homeworks, read_all, title_and_due
 from lsdl.grading.jail import JailError, capabilities, missing
-from lsdl.grading.journal import Journal, Unread, digest_of_week, key_of, open_by_hand
+from lsdl.grading.journal import HandIn as Collected
+from lsdl.grading.journal import HandIns, Journal, Regraded, Unread, digest_of_week, key_of, open_by_hand
+from lsdl.grading.nbgrader_course import make_private
+from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.release import release
 from lsdl.grading.roster import read_roster
+from lsdl.grading.stop import Stop, Stopped
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
 from lsdl.printable import printable
 
 CONNECT_SECONDS = 20
+TASK_HEADING = re.compile(r"^#{2,4} +(.+?)(?: \([^()]*points?[^()]*\))?[ #]*$", re.MULTILINE)
 OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
 FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
 
@@ -66,6 +72,11 @@ class Row:
     again: list[str] = field(default_factory=list)  # what somebody has to look at though it has points
 
     @property
+    def total(self) -> float:
+        """Automatic points and those that people gave so far."""
+        return _total([self.points, *(mark.points or 0 for mark in self.cells.values() if mark.manual)])
+
+    @property
     def needs_a_person(self) -> bool:
         """Whether somebody has to look: nothing was graded, or not all, or points are to be given by hand."""
         waits = self.again or any(mark.points is None for mark in self.cells.values())
@@ -77,8 +88,12 @@ class Row:
             name: {"points": mark.points, "max_points": mark.max_points, "message": mark.message}
             for name, mark in self.cells.items()
         }
-        keys = ("student", "status", "points", "max_points", "manual_max_points", "note")
+        keys = ("student", "status", "points", "max_points", "manual_max_points", "total", "note")
         row = {key: getattr(self, key) for key in keys} | {"older": list(self.older), "cells": cells}
+        row["repaired"] = [
+            {"problem": finding.problem, "remedy": finding.remedy, "advice": finding.advice}
+            for finding in self.findings
+        ]
         return row | {"unsafe": True} if self.unsafe else row
 
 
@@ -98,6 +113,8 @@ class Report:
         default_factory=dict
     )  # name of the answer's cell -> automatic cells that test it
     sandbox: str = ""
+    scale: Scale | None = None  # the points of the homework, its bonus beside them
+    titles: dict[str, str] = field(default_factory=dict)  # name of the answer's cell -> heading of its task
     whole: list[Row] = field(default_factory=list)
 
     def of_the_week(self) -> Report:
@@ -105,9 +122,11 @@ class Report:
         return replace(self, rows=self.whole or self.rows)
 
     def write_json(self, path: Path) -> None:
-        """Write {"week", "warnings", "submissions": [...]} to `path`."""
-        data = {"week": self.week, "warnings": self.warnings, "submissions": [row.as_json() for row in self.rows]}
-        write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        """Write {"week", "scale", "warnings", "submissions": [...]} to `path`, for this user only."""
+        scale = asdict(self.scale) if self.scale else None
+        data = {"week": self.week, "scale": scale, "warnings": self.warnings}
+        data["submissions"] = [row.as_json() for row in self.rows]
+        write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n", private=True)
 
 
 Progress = Callable[[Row, int, int], None]
@@ -150,6 +169,7 @@ def grade(
         GradingError: the homework itself cannot be graded, nobody has such a name, or the disk is full.
         FileNotFoundError: `submissions` is neither a folder nor an archive.
         JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
+        Stopped: Ctrl-C; it says how many students are finished.
     """
     from lsdl.author.references import prepare_hidden_references  # imports torch
 
@@ -168,24 +188,45 @@ def grade(
     if not found.entries and submissions is not None:
         raise nothing
     hand_ins = read_all(found.entries, folder, homeworks)
-    with explained():
-        warnings = [*prepare_hidden_references(week, key), *found.notes]
-        release(week, check=False)
-        recorder = GradebookWriter(paths)
-        run = _GradingRun(paths, recorder, due, regrade, unsafe)
-        run.add_rows(hand_ins, everybody=submissions is None, only=students, progress=progress)
-        if not run.rows:
-            raise nothing
-        for result in run.results(jobs, scheduler):
-            run.finish(result, progress)
-        whole = run.whole_week(str(folder.absolute()), complete=not students)
-        run.add_manual_points([*run.rows.values(), *whole])
+    run = None
+    try:
+        with Stop() as stop, explained():
+            make_private(paths)
+            warnings = [*prepare_hidden_references(week, key), *found.notes]
+            with stop.held():  # nbgrader would take Ctrl-C for an error
+                release(week, check=False)
+                recorder = GradebookWriter(paths)
+            run = _GradingRun(paths, recorder, due, regrade, unsafe)
+            run.folder = folder
+            run.add_rows(hand_ins, everybody=submissions is None, only=students, progress=progress)
+            if not run.rows:
+                raise nothing
+            warnings += run.goes_on
+            with closing(run.results(jobs, scheduler)) as results:
+                for result in results:
+                    with stop.held():
+                        run.finish(result, progress)
+            whole = run.whole_week(str(folder.absolute()), complete=not students)
+            run.add_manual_points([*run.rows.values(), *whole])
+            run.end()
+    except Stopped:
+        finished = f"{run.done} of {len(run.rows)} students are finished" if run else "nothing was run yet"
+        raise Stopped(f"Stopped: {finished}. The same command goes on.") from None
     if any(row.unsafe for row in run.rows.values()):
         warnings.append(
             "Students' code ran without the whole sandbox (--unsafe): trust no mark of a class you do not trust."
         )
     everybody = sorted((run.rows | {row.student: row for row in whole}).values(), key=lambda row: row.student)
-    return Report(paths.name, list(run.rows.values()), warnings, tasks(run.skeleton), describe_sandbox(), everybody)
+    return Report(
+        paths.name,
+        list(run.rows.values()),
+        warnings,
+        tasks(run.skeleton),
+        describe_sandbox(),
+        scale_of(paths.root, paths.name),
+        titles(run.skeleton),
+        everybody,
+    )
 
 
 class _GradingRun:
@@ -201,6 +242,10 @@ class _GradingRun:
         self.digest = digest_of_week(week)
         self.journal = Journal(week.journal)
         self.unread = Unread(week.unread)
+        self.hand_ins = HandIns(week.hand_ins)
+        self.collected: dict[str, Collected] = {}
+        self.folder = week.submitted
+        self.regraded: Regraded | None = None
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
         self.keys: dict[str, str] = {}
@@ -237,6 +282,7 @@ class _GradingRun:
                 known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                 raise GradingError(f"Nobody is called {', '.join(sorted(unknown))}; there is {known or 'nobody'}.")
             names = [name for name in names if name in only]
+        self.regraded = Regraded(self.week.regraded, names) if self.regrade else None
         self.rows = {name: Row(name, "missing", automatic, manual) for name in names}
         nothing = "Nothing was handed in."
         for name in names:
@@ -270,12 +316,17 @@ class _GradingRun:
             row.cells = {cell.name: CellMark(0, cell.max_points, manual=cell.manual) for cell in self.cells}
             return
         self.keys[row.student] = key_of(self.digest, row.student, item.data)
+        self.collected[row.student] = Collected(
+            _collected_as(entry, self.folder), tuple((item.problem, item.remedy, item.advice) for item in row.findings)
+        )
         if entry.handed_in is not None:
             self.handed_in[row.student] = entry.handed_in
-        known = None if self.regrade else self.journal.find(self.keys[row.student])
+        again = self.regraded is not None and self.keys[row.student] not in self.regraded.keys
+        known = None if again else self.journal.find(self.keys[row.student])
         # A gradebook that was moved away, or a result of an unsafe run, is no reason to trust the journal.
         if known is not None and row.student in self.recorded and (self.unsafe or not known.unsafe):
             self.unread.set(row.student, None)
+            self.hand_ins.set(row.student, self.collected[row.student])
             self.finished[row.student] = known
         else:
             self.jobs.append(Job(self.week.folder, row.student, notebook))
@@ -289,6 +340,21 @@ class _GradingRun:
                     number = count[finding.variant]
                     said = "1 student has this one" if number == 1 else f"{number} students have this one"
                     row.findings[place] = replace(finding, problem=f"{finding.problem} ({said})")
+
+    @property
+    def goes_on(self) -> list[str]:
+        """What to say where a --regrade that was stopped goes on."""
+        if self.regraded is None or not self.regraded.keys:
+            return []
+        kept = sum(row.resumed for row in self.rows.values())
+        return [
+            f"A --regrade that was stopped goes on, {kept} students had been run; to begin anew delete {self.regraded.path}."
+        ]
+
+    def end(self) -> None:
+        """Everybody was run."""
+        if self.regraded is not None:
+            self.regraded.end()
 
     def results(self, jobs: int, scheduler: str | None) -> Iterator[Result]:
         """The results of what is left to run, in the order in which they finish."""
@@ -325,7 +391,10 @@ class _GradingRun:
         else:
             self.recorded.add(result.student)
             self.unread.set(result.student, None)
+            self.hand_ins.set(result.student, self.collected[result.student])
             self.journal.add(self.keys[result.student], result)
+            if self.regraded is not None:
+                self.regraded.add(self.keys[result.student])
             self._fill(row, result)
         self._say(row, progress)
 
@@ -445,6 +514,19 @@ def tasks(notebook: Notebook) -> dict[str, list[str]]:
     return found
 
 
+def titles(notebook: Notebook) -> dict[str, str]:
+    """The heading above each answer, by the name of the answer's cell; only where there is one."""
+    found: dict[str, str] = {}
+    heading = ""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown" and (title := TASK_HEADING.search(cell["source"])):
+            heading = title[1]
+        name = grade_id(cell)
+        if name and role(cell, "solution") and heading:
+            found[name] = heading
+    return found
+
+
 def describe_sandbox() -> str:
     """What this machine enforces on a student's code, in one line."""
     enforced = [
@@ -490,6 +572,13 @@ def is_full_disk(error: BaseException) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def _collected_as(entry: Submission, folder: Path) -> str:
+    """What a file was called where it was collected: in its archive, or below the folder."""
+    if entry.members:
+        return entry.members[0]
+    return entry.path.relative_to(folder if folder.is_dir() else folder.parent).as_posix() if entry.path else ""
 
 
 def _row_from(entry: dict[str, Any]) -> Row:

@@ -6,15 +6,24 @@ from collections.abc import Iterable
 from html import escape
 
 from lsdl.grading.grade import Report, Row
-from lsdl.grading.terminal_report import summary
+from lsdl.grading.points import plain
+from lsdl.grading.terminal_report import bonus_explained, by_hand, summary
+from lsdl.printable import printable
 
-BINS = ("0", "to 25", "to 50", "to 75", "under 100", "100")  # per cent of a task's points
+BINS = (
+    "0",
+    "to 25",
+    "to 50",
+    "to 75",
+    "< 100",
+    "100",
+)  # per cent of a task's points; short, so that labels stand apart
 WIDTH, HEIGHT, BAR = 250, 110, 34
 CSS = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
 h1, h2, h3 { line-height: 1.2 } table { border-collapse: collapse; width: 100% }
 th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 } .note { color: #555; overflow-wrap: anywhere }
 .failed, .timeout { color: #a40000 } .repaired { color: #8a5a00 } .missing { color: #666 } .ok { color: #0a6b2d }
 .warning { background: #fff3cd; padding: .5rem .8rem } .tasks { display: flex; flex-wrap: wrap; gap: 1rem }
@@ -28,6 +37,8 @@ def html_page(report: Report) -> str:
     """The page. All that students or their code wrote is escaped."""
     waiting = [row for row in report.rows if row.needs_a_person]
     parts = [f"<h1>{escape(report.week)}</h1>", f"<p>{escape(summary(report))}</p>"]
+    if report.scale and report.scale.bonus:
+        parts.append(f"<p>{escape(bonus_explained(report.scale))}</p>")
     parts += [f'<p class="warning">{escape(text)}</p>' for text in report.warnings]
     if report.sandbox:
         parts.append(f'<p class="note">Sandbox: {escape(report.sandbox)}</p>')
@@ -37,8 +48,10 @@ def html_page(report: Report) -> str:
     parts.append('<p class="note">Students who handed in, by the share of a task\'s automatic points.</p>')
     parts.append(f'<div class="tasks">{"".join(_histograms(report))}</div>')
     parts.append("<h2>All students</h2>")
-    parts.append(_table(report.rows))
-    parts += [_details(row) for row in report.rows if row.note or any(mark.message for mark in row.cells.values())]
+    parts.append(_table(report))
+    parts += [
+        _details(row, report) for row in report.rows if row.note or any(mark.message for mark in row.cells.values())
+    ]
     head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     title = f"<title>{escape(report.week)}</title><style>{CSS}</style>"
     return (
@@ -66,7 +79,9 @@ def _histograms(report: Report) -> Iterable[str]:
             continue
         counts = distribution((sum(row.cells[name].points or 0 for name in cells) for row in rows), most)
         lost = [f"{name} {sum((row.cells[name].points or 0) > 0 for row in rows)}" for name in cells]
-        caption = f"<b>{escape(task)}</b>, {most:g} points. With points, of {len(rows)}: {escape(', '.join(lost))}."
+        title = report.titles.get(task, "")
+        named = f"<b>{escape(title or task)}</b>{f' ({escape(task)})' if title else ''}"
+        caption = f"{named}, {plain(most)} points. With points, of {len(rows)}: {escape(', '.join(lost))}."
         yield f"<figure>{_svg(task, counts)}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -94,28 +109,49 @@ def _waiting_table(rows: list[Row]) -> str:
     return f"<table><tr><th>student</th><th>status</th><th>why</th></tr>{''.join(lines)}</table>"
 
 
-def _table(rows: list[Row]) -> str:
+def _table(report: Report) -> str:
     lines = []
-    for row in rows:
-        numbers = (row.points, row.max_points, row.manual_max_points)
-        cells = "".join(f'<td class="number">{number:g}</td>' for number in numbers)
-        lines.append(f"<tr><td>{escape(row.student)}</td>{_status(row)}{cells}</tr>")
-    head = "".join(f'<th class="number">{name}</th>' for name in ("points", "of", "by hand"))
-    return f"<table><tr><th>student</th><th>status</th>{head}</tr>{''.join(lines)}</table>"
+    for row in report.rows:
+        told = (f"{plain(row.points)} of {plain(row.max_points)}", by_hand(row), plain(row.total))
+        numbers = "".join(f'<td class="number">{escape(text)}</td>' for text in told)
+        repaired = escape("; ".join(finding.problem for finding in row.findings))
+        lines.append(f'<tr><td>{escape(row.student)}</td>{_status(row)}{numbers}<td class="note">{repaired}</td></tr>')
+    of = f"points of {report.scale}" if report.scale else "points"
+    head = "".join(f'<th class="number">{escape(name)}</th>' for name in ("automatic", "by hand", of))
+    return f"<table><tr><th>student</th><th>status</th>{head}<th>repaired</th></tr>{''.join(lines)}</table>"
 
 
 def _status(row: Row) -> str:
     return f'<td class="{escape(row.status)}">{escape(row.status)}{" (unsafe)" if row.unsafe else ""}</td>'
 
 
-def _details(row: Row) -> str:
-    lines = [f"<h3>{escape(row.student)}</h3>"]
-    if row.note:
-        lines.append(f'<p class="note">{escape(row.note)}</p>')
-    lost = [
-        f'<tr><td>{escape(name)}</td><td class="number">{mark.points or 0:g} of {mark.max_points:g}</td>'
-        f"<td><pre>{escape(mark.message)}</pre></td></tr>"
-        for name, mark in row.cells.items()
-        if mark.message
-    ]
+def _details(row: Row, report: Report) -> str:
+    """What explains a row: causes first (how it ended, what was repaired), then what each task lost."""
+    note = row.note
+    for finding in row.findings:  # they have a list of their own
+        note = note.replace(f"{printable(str(finding))}.", "")
+    lines = [f"<h3>{escape(row.student)} {_repaired_mark(row)}</h3>"]
+    if note.strip():
+        lines.append(f'<p class="note">{escape(" ".join(note.split()))}</p>')
+    if row.findings:
+        items = "".join(f"<li>{escape(printable(str(finding)))}.</li>" for finding in row.findings)
+        lines.append(f'<p class="repaired">Repaired before it ran:</p><ul>{items}</ul>')
+    task_of = {name: task for task, names in report.tasks.items() for name in names}
+    told: dict[tuple[str, str], list[str]] = {}  # one mistake can cost several cells of a task
+    for name, mark in row.cells.items():
+        if mark.message:
+            told.setdefault((task_of.get(name, ""), mark.message), []).append(name)
+    lost = []
+    for (task, message), names in told.items():
+        got = plain(sum(row.cells[name].points or 0 for name in names))
+        most = plain(sum(row.cells[name].max_points for name in names))
+        title = escape(report.titles.get(task, task))
+        lost.append(
+            f'<tr><td>{title}<br><span class="note">{escape(", ".join(names))}</span></td>'
+            f'<td class="number">{got} of {most}</td><td><pre>{escape(message)}</pre></td></tr>'
+        )
     return "".join(lines) + (f"<table>{''.join(lost)}</table>" if lost else "")
+
+
+def _repaired_mark(row: Row) -> str:
+    return '<small class="repaired">repaired</small>' if row.findings else ""

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,72 @@ def open_by_hand(journal: Journal, student: str, marks: Iterable[Any]) -> dict[s
         elif mark.manual_score is not None and mark.needs_manual_grade and mark.name in changed:
             found[mark.name] = f"{mark.name} changed since it was graded by hand"
     return found
+
+
+@dataclass(frozen=True)
+class HandIn:
+    """What a graded hand-in was called by who collected it, and what was repaired: what goes back to the student needs both.
+
+    Attributes:
+        name: the path in the folder or archive; an export's names hold the numbers by which Moodle and Canvas know people.
+        repairs: (problem, remedy, advice) of each.
+    """
+
+    name: str
+    repairs: tuple[tuple[str, str, str], ...] = ()
+
+
+class HandIns:
+    """The hand-ins that the gradebook's marks are of, by student.
+
+    Args:
+        path: its file, gradebook/journal/WEEK.hand-ins.json; made with the first one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        self.of = {
+            student: HandIn(entry["name"], tuple(tuple(repair) for repair in entry["repairs"]))
+            for student, entry in known.items()
+        }
+
+    def set(self, student: str, hand_in: HandIn) -> None:
+        """Note a student's hand-in.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written.
+        """
+        if self.of.get(student) != hand_in:
+            self.of[student] = hand_in
+            write_whole(self.path, json.dumps({name: asdict(entry) for name, entry in self.of.items()}, indent=1))
+
+
+class Regraded:
+    """Whom a --regrade that was stopped has run already, so that the same command goes on.
+
+    Args:
+        path: its file, gradebook/journal/WEEK.regrade.json; there only while such a run is not finished.
+        names: whom this run is about; another selection begins anew.
+    """
+
+    def __init__(self, path: Path, names: Collection[str]) -> None:
+        self.path, self.names = path, sorted(names)
+        known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        self.keys: set[str] = set(known["keys"]) if known.get("names") == self.names else set()
+
+    def add(self, key: str) -> None:
+        """Note a submission, by its key in the journal.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written.
+        """
+        self.keys.add(key)
+        write_whole(self.path, json.dumps({"names": self.names, "keys": sorted(self.keys)}))
+
+    def end(self) -> None:
+        """All were run: the next --regrade begins anew."""
+        self.path.unlink(missing_ok=True)
 
 
 def digest_of_week(week: WeekPaths) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import re
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsdl.author.course import CoursePaths
+from lsdl.author.course import CoursePaths, WeekPaths
 from lsdl.grading import GradingError
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ def open_course(root: Path, settings: dict[str, dict[str, Any]] | None = None) -
     # Its log is captured call by call; what is left are remarks about an exchange folder that nobody uses here.
     logging.getLogger("traitlets").propagate = False
     return NbGraderAPI(config=config, log_level=logging.WARNING)
+
+
+def make_private(paths: CoursePaths) -> None:
+    """Make what will hold data of the class so that only this user can read it; what is there already stays as it is."""
+    for name in ("autograded", "feedback", "handback", "intake", "journal", "references", "reports"):
+        (paths.gradebook / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths.database.touch(0o600)
+
+
+def only_the_notebook(week: WeekPaths) -> dict[str, dict[str, Any]]:
+    """Settings with which nbgrader copies no file of a week (helpers, pictures, a model) beside every student's notebook."""
+    ignored = list(read_config(week.root).CourseDirectory.get("ignore", []))
+    own = [glob.escape(path.name) for path in week.folder.iterdir() if path.name != "homework.ipynb"]
+    return {"CourseDirectory": {"ignore": ignored + sorted(own)}}
 
 
 def require_success(result: dict[str, Any], what: str) -> None:

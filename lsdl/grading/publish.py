@@ -6,9 +6,11 @@ import json
 import shutil
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from lsdl.author.course import Course, course_root, find_weeks, load_course
+from lsdl.author.markers import fill, filled
 from lsdl.doctor import HOMEWORKS, skeleton
 from lsdl.grading import GradingError
 from lsdl.grading.release import refuse_problems, release
@@ -21,12 +23,17 @@ STUDENT_EXTRAS = ("weeks", "jupyter")
 _NOISE = ("__pycache__", "*.pyc", ".ipynb_checkpoints", ".DS_Store")
 
 
-def publish(target: Path, root: Path | None = None, *, check: bool = True) -> list[str]:
+def publish(
+    target: Path, root: Path | None = None, *, weeks: Sequence[Path] | None = None, check: bool = True
+) -> list[str]:
     """Write the student's tree to `target`; what an earlier call wrote there is replaced.
+
+    What somebody added to its README.md around the part between `<!-- publish:course -->` and `<!-- /publish -->` stays.
 
     Args:
         target: an empty or absent folder, or one that `publish` wrote (a `.git` in it is left alone).
         root: the repository (default: `course_root()`).
+        weeks: the folders of the weeks that students get, and no others (default: all).
         check: refuse a week that `lsdl lint` rejects.
 
     Returns:
@@ -36,7 +43,7 @@ def publish(target: Path, root: Path | None = None, *, check: bool = True) -> li
         GradingError: `target` holds somebody else's files, there is no week, or a week breaks a rule.
     """
     root = root or course_root()
-    weeks = find_weeks(root)
+    weeks = find_weeks(root) if weeks is None else list(weeks)
     if not weeks:
         raise GradingError(f"There is no week in {root} to publish.")
     foreign = target.exists() and any(path.name != ".git" for path in target.iterdir())
@@ -68,7 +75,7 @@ def publish(target: Path, root: Path | None = None, *, check: bool = True) -> li
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         _write(tree / "pyproject.toml", _pyproject(project))
         _write(tree / "requirements.txt", _requirements(project))
-        _write(tree / "README.md", _readme(course, [week.name for week in weeks]))
+        _write(tree / "README.md", _with_own_lines(target, _readme(course, [week.name for week in weeks])))
         _write(tree / ".gitignore", ".venv/\n__pycache__/\n.ipynb_checkpoints/\n*.egg-info/\n")
         files = sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file())
         _write(tree / MANIFEST, "".join(f"{name}\n" for name in [*files, MANIFEST]))
@@ -88,6 +95,15 @@ def _replace(target: Path, tree: Path) -> None:
                     folder.rmdir()
                     folder = folder.parent
     shutil.copytree(tree, target, dirs_exist_ok=True)
+
+
+def _with_own_lines(target: Path, text: str) -> str:
+    """The generated README between marks, in what somebody wrote around them in the tree that is there."""
+    readme = target / "README.md"
+    old = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if not filled(old, "publish", "course"):
+        old = "<!-- publish:course -->\n<!-- /publish -->\n"
+    return fill(old, "publish", {"course": text.rstrip("\n")})
 
 
 def _write(path: Path, text: str) -> None:

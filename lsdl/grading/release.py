@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lsdl.author.course import WeekPaths
 from lsdl.grading import GradingError
-from lsdl.grading.nbgrader_course import open_course, require_success
+from lsdl.grading.nbgrader_course import make_private, open_course, require_success
 
 
 def release(week: Path, *, check: bool = True, to: Path | None = None, in_gradebook: bool = True) -> Path:
@@ -32,6 +32,8 @@ def release(week: Path, *, check: bool = True, to: Path | None = None, in_gradeb
     if check:
         refuse_problems(week)
     target = (to or paths.releases) / paths.name
+    if in_gradebook:
+        make_private(paths)
     with tempfile.TemporaryDirectory() as scratch:
         settings = {"CourseDirectory": {"release_directory": scratch}}
         if not in_gradebook:

@@ -9,7 +9,9 @@
   otherwise it counts as on time.
 - Where a student's newest attempt could not be read, the marks are those of an earlier one, or none, and show as open. So does a
   text that changed since a person graded it, and a question that is not in the notebook: it may be missing in that version.
-- What counts are the homeworks in the gradebook; bonus points can make up for others, up to all points together.
+- What counts in the share of all points are the homeworks in the gradebook whose due date, with the student's extension, is over;
+  one without a due date counts at once. `lsdl final` counts all. Bonus points can make up for others, up to all points together.
+- Extensions are those that `lsdl extension` wrote, and nbgrader's.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from lsdl.author.course import Course, CoursePaths, Week, WeekPaths, load_course
+from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.grade import end_of_day
 from lsdl.grading.journal import Journal, Unread, open_by_hand
@@ -49,6 +52,9 @@ class HomeworkMark:
         days_late: 0 also where the time is not known.
         why: which rule changed the points, or what is open; empty if nothing did.
         is_open: a person has to grade something before the mark is final.
+        bonus: points that can be had beyond `most`.
+        counts: the homework is due, so that it is part of the share of all points.
+        for_student: the part of `why` that its student should know: lateness, and a required part that is missing.
     """
 
     most: float
@@ -59,6 +65,9 @@ class HomeworkMark:
     days_late: int = 0
     why: str = ""
     is_open: bool = False
+    bonus: float = 0
+    counts: bool = True
+    for_student: tuple[str, ...] = ()
 
 
 @dataclass
@@ -69,10 +78,15 @@ class StudentMarks:
     homeworks: dict[str, HomeworkMark]
 
     @property
+    def counting(self) -> list[HomeworkMark]:
+        """The homeworks that are due."""
+        return [mark for mark in self.homeworks.values() if mark.counts]
+
+    @property
     def share(self) -> float:
         """Points after the rules over the points of all homeworks that count; a bonus does not lift it over 1."""
-        most = sum(mark.most for mark in self.homeworks.values())
-        return min(1.0, sum(mark.points for mark in self.homeworks.values()) / most) if most else 0.0
+        most = sum(mark.most for mark in self.counting)
+        return min(1.0, sum(mark.points for mark in self.counting) / most) if most else 0.0
 
 
 @dataclass(frozen=True)
@@ -80,18 +94,20 @@ class FinalMark:
     """The end of a term for one student; shares are in [0, 1], `passed` is None while something is open."""
 
     student: str
-    exam: float
+    exam: float | None  # None: was not there
     assignments: float
     total: float
     passed: bool | None
     why: str
+    grade: str = ""  # by course.toml's [grades]; empty without them, or while something is open
 
 
-def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
+def all_marks(root: Path, times: Path | None = None, *, now: datetime | None = None) -> list[StudentMarks]:
     """The marks of everybody in the gradebook, by student.
 
     Args:
         root: the course's repository.
+        now: in UTC without a zone: which homeworks are due (default: the clock's).
         times: a CSV file with the columns student, homework, handed_in (such as 2026-10-02 09:30, local time unless it says
             otherwise with Z, +02:00 or Europe/Berlin) that goes before what the gradebook knows.
 
@@ -102,6 +118,7 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
     if not CoursePaths(root).database.is_file():
         raise GradingError("There are no marks yet: run lsdl grade first.")
     known_times = _read_times(times) if times else {}
+    now, extended = now or datetime.now(UTC).replace(tzinfo=None), Extensions(CoursePaths(root).extensions)
     with open_course(root).gradebook as book:
         assignments = {item.name: item for item in book.assignments}
         unknown = {week for _, week in known_times} - assignments.keys()
@@ -126,12 +143,16 @@ def all_marks(root: Path, times: Path | None = None) -> list[StudentMarks]:
             _check_required(name, entry, cells)
             submissions = {item.student_id: item for item in book.assignment_submissions(name)}
             for student in students.values():
-                mark = HomeworkMark(entry.points)
+                mark = HomeworkMark(entry.points, bonus=entry.bonus)
                 submission = submissions.get(student.student)
+                longer = extended.of(student.student, name, entry.due)
+                if submission is not None:
+                    longer = max(longer, submission.extension or timedelta())
+                mark.counts = entry.due is None or now >= end_of_day(entry.due) + longer
                 if submission is not None:
                     _fill(mark, submission)
                     time = known_times.get((student.student, name), submission.timestamp)
-                    apply_rules(mark, _by_hand(submission), entry, course, time, submission.extension)
+                    apply_rules(mark, _by_hand(submission), entry, course, time, longer)
                     marks = [grade for notebook in submission.notebooks for grade in notebook.grades]
                     again = list(open_by_hand(journal, student.student, marks).values())
                     mark.is_open = mark.is_open or bool(again)
@@ -175,12 +196,14 @@ def apply_rules(
         extension: how much later than `week.due` this student may hand in.
     """
     mark.points, why = mark.raw, []
+    told: list[str] = []
     waiting = [name for name, points in mark.cells.items() if points is None]
     for name in week.required_cells:
         given = by_hand.get(name)
         if given is not None and given.says_missing:
             mark.points = 0
             why.append(f"{name} is missing: 0 points")
+            told.append(f"{name} is missing, without it the whole homework has 0 points")
             if name in waiting:
                 waiting.remove(name)
         elif (given is None or given.points is None) and name not in waiting:
@@ -196,10 +219,13 @@ def apply_rules(
             over = course.late.last_day is not None and mark.days_late > course.late.last_day
             kept = 0.0 if over else max(0.0, 1 - course.late.per_day * mark.days_late)
             mark.points *= kept
-            costs = f": {100 * kept:.0f} % count" if kept < 1 else ""
-            why.append(f"{mark.days_late} day{'s' if mark.days_late > 1 else ''} late{costs}")
+            days = f"{mark.days_late} day{'s' if mark.days_late > 1 else ''} late"
+            why.append(days + (f": {100 * kept:.0f} % count" if kept < 1 else ""))
+            told.append(
+                f"Handed in {days}, {f'so {100 * kept:.0f} % of your points count' if kept < 1 else 'which costs nothing'}"
+            )
     mark.points = round(mark.points, 6)
-    mark.is_open, mark.why = bool(waiting), "; ".join(why)
+    mark.is_open, mark.why, mark.for_student = bool(waiting), "; ".join(why), tuple(told)
 
 
 def marks_csv(students: list[StudentMarks]) -> str:
@@ -212,7 +238,7 @@ def marks_csv(students: list[StudentMarks]) -> str:
         header += [f"{week}/{name}" for name in cells[week]]
     lines: list[list[Any]] = [header]
     for student in students:
-        line: list[Any] = [student.student, f"{student.share:.4f}"]
+        line: list[Any] = [student.student, f"{student.share:.4f}" if student.counting else ""]
         for week in weeks:
             mark = student.homeworks[week]
             why = mark.why if mark.handed_in else "not handed in"
@@ -237,7 +263,8 @@ def final_marks(root: Path, exam: Path, *, out_of: float = 100, times: Path | No
     if parts.keys() != {EXAM, HOMEWORK}:
         raise GradingError(f"lsdl final knows the parts {EXAM} and {HOMEWORK}; course.toml has {', '.join(parts)}.")
     points = _read_exam(exam, out_of)
-    by_student = {student.student: student for student in all_marks(root, times)}
+    everything = datetime.max  # at the end of a term all homeworks count
+    by_student = {student.student: student for student in all_marks(root, times, now=everything)}
     needed = [name for name, week in course.weeks.items() if week.required]
     found = []
     for name in sorted(by_student.keys() | points.keys()):
@@ -247,7 +274,7 @@ def final_marks(root: Path, exam: Path, *, out_of: float = 100, times: Path | No
         why = [
             f"{part.name} {100 * shares[part.name]:.1f} % of at least {100 * part.pass_mark:g} %"
             for part in course.parts
-            if part.required and shares[part.name] < part.pass_mark - 1e-9
+            if part.required and shares[part.name] < part.pass_mark - 1e-9 and (part.name != EXAM or name in points)
         ]
         why += ["no examination"] if name not in points else []
         why += ["not in the gradebook"] if name not in by_student else []
@@ -257,18 +284,97 @@ def final_marks(root: Path, exam: Path, *, out_of: float = 100, times: Path | No
         failed = bool(why)
         waiting = [week for week, mark in student.homeworks.items() if mark.is_open]
         why += [f"open: {', '.join(waiting)}"] if waiting else []
-        passed = None if waiting else not failed
-        found.append(FinalMark(name, shares[EXAM], shares[HOMEWORK], total, passed, "; ".join(why)))
+        # What is open can still be worth points, never the examination: who fails there has failed.
+        decided = name not in points or (parts[EXAM].required and shares[EXAM] < parts[EXAM].pass_mark - 1e-9)
+        passed = None if waiting and not decided else not failed
+        exam_share = shares[EXAM] if name in points else None
+        grade = "" if passed is None else course.grade_of(total, passed=passed)
+        found.append(FinalMark(name, exam_share, shares[HOMEWORK], total, passed, "; ".join(why), grade))
     return found
 
 
 def final_csv(marks: list[FinalMark]) -> str:
-    """One line a student; shares in per cent."""
-    lines: list[list[Any]] = [["student", "examination %", "assignments %", "total %", "passed", "why"]]
+    """One line a student; shares in per cent, that of the examination empty for who was not there."""
+    graded = ["grade"] if any(mark.grade for mark in marks) else []
+    lines: list[list[Any]] = [["student", "examination %", "assignments %", "total %", "passed", *graded, "why"]]
     for mark in marks:
-        shares = [f"{100 * share:.2f}" for share in (mark.exam, mark.assignments, mark.total)]
-        lines.append([mark.student, *shares, {True: "yes", False: "no", None: "open"}[mark.passed], mark.why])
+        shares = ["" if share is None else f"{100 * share:.2f}" for share in (mark.exam, mark.assignments, mark.total)]
+        passed = {True: "yes", False: "no", None: "open"}[mark.passed]
+        lines.append([mark.student, *shares, passed, *([mark.grade] if graded else []), mark.why])
     return _csv(lines)
+
+
+class Extensions:
+    """Who may hand in later: a table with the columns student, homework, until (a day, such as 2026-10-05).
+
+    Args:
+        path: the file, gradebook/extensions.csv; made with the first one.
+
+    Raises:
+        GradingError: it is no such table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.until: dict[tuple[str, str], date] = {}
+        for line in _read_csv(path, {"student", "homework", "until"}) if path.is_file() else []:
+            try:
+                self.until[line["student"], line["homework"]] = date.fromisoformat(line["until"])
+            except ValueError:
+                raise GradingError(f"{path}: {line['until']!r} is no day; write it like 2026-10-05.") from None
+
+    def of(self, student: str, week: str, due: date | None) -> timedelta:
+        """How much longer than `due` a student has; nothing where the day is before it."""
+        until = self.until.get((student, week))
+        return max(timedelta(), end_of_day(until) - end_of_day(due)) if until and due else timedelta()
+
+    def set(self, student: str, week: str, until: date | None) -> None:
+        """Give a student an extension, or with None take it back.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self.until.pop((student, week), None)
+        if until is not None:
+            self.until[student, week] = until
+        lines = [[*who, day.isoformat()] for who, day in sorted(self.until.items())]
+        write_whole(self.path, _csv([["student", "homework", "until"], *lines]), private=True)
+
+
+def change_extension(week: Path, student: str, *, until: str | None = None, days: int | None = None) -> str:
+    """Give a student of a week an extension, or with neither day nor number take it back.
+
+    Args:
+        week: the week's folder.
+        student: the id in the report.
+        until: the last day, as 2026-10-05.
+        days: so many days after the due date.
+
+    Returns:
+        A line that says what holds now.
+
+    Raises:
+        GradingError: the homework has no due date, or `until` is no day.
+    """
+    paths = WeekPaths.at(week)
+    entry = load_course(paths.root).weeks.get(paths.name)
+    known = Extensions(paths.extensions)
+    if until is None and days is None:
+        known.set(student, paths.name, None)
+        return f"{student}, {paths.name}: no extension"
+    if entry is None or entry.due is None:
+        raise GradingError(f"{paths.name} has no due date in course.toml, so nothing can be extended.")
+    try:
+        day = date.fromisoformat(until) if until is not None else entry.due + timedelta(days=days or 0)
+    except ValueError:
+        raise GradingError(f"{until!r} is no day; write it like 2026-10-05.") from None
+    known.set(student, paths.name, day)
+    line = f"{student}, {paths.name}: until {day} instead of {entry.due}"
+    if not paths.database.is_file():
+        return f"{line} (the student is not in the gradebook yet: mind the spelling)"
+    with open_course(paths.root).gradebook as book:
+        there = student in {entry.id for entry in book.students}
+    return line if there else f"{line} (the student is not in the gradebook yet: mind the spelling)"
 
 
 def _check_required(name: str, entry: Week, cells: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""A grading report for a terminal: a line while it runs, then the table and the explanations."""
+"""Reports for a terminal: of a grading run a line while it runs, then the table and the explanations; and the table of marks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from rich.text import Text
 
 from lsdl.grading.grade import Report, Row
 from lsdl.grading.hand_ins import Plan
+from lsdl.grading.points import Scale, plain
+from lsdl.grading.scores import HomeworkMark, StudentMarks
+from lsdl.printable import printable
 
+NAMED = 8  # students in one line
 STYLE = {"ok": "green", "repaired": "yellow", "failed": "red", "timeout": "red", "missing": "dim"}
 
 
@@ -23,7 +27,8 @@ def show_progress(console: Console) -> Callable[[Row, int, int], None]:
     """A `progress` for `grade` that prints one line per submission as soon as it is graded."""
 
     def progress(row: Row, number: int, total: int) -> None:
-        line = f"[{number}/{total}] {row.student}: {row.status}, {row.points:g} of {row.max_points:g} points"
+        automatic = f"{plain(row.points)} of {plain(row.max_points)} automatic points"
+        line = f"[{number}/{total}] {row.student}: {row.status}, {automatic}"
         line += ", from an earlier run" if row.resumed else ""
         console.print(line, markup=False, highlight=False)
 
@@ -81,22 +86,42 @@ def summary(report: Report) -> str:
     words = [f"{counts[status]} {status}" for status in STYLE if counts[status]]
     waiting = sum(row.needs_a_person for row in report.rows)
     handed_in = [row for row in report.rows if row.status != "missing"]
-    mean = f"; mean {fmean(row.points for row in handed_in):.2f} of {handed_in[0].max_points:g}" if handed_in else ""
+    mean = fmean(row.points for row in handed_in) if handed_in else 0
+    mean = f"; mean {mean:.2f} of {plain(handed_in[0].max_points)} automatic points" if handed_in else ""
     return f"{len(report.rows)} students: {', '.join(words) or 'none'}; {waiting} need a person{mean}."
+
+
+def by_hand(row: Row) -> str:
+    """What a row has of the points that people give: "1.5 of 2", or "open" while one of them is not given."""
+    marks = [mark for mark in row.cells.values() if mark.manual]
+    if row.status == "missing" or not marks:
+        return ""
+    if any(mark.points is None for mark in marks):
+        return f"open, of {plain(row.manual_max_points)}"
+    return f"{plain(sum(mark.points or 0 for mark in marks))} of {plain(row.manual_max_points)}"
+
+
+def bonus_explained(scale: Scale) -> str:
+    """Why automatic points and those by hand can add up to more than a homework has."""
+    both = plain(scale.most + scale.bonus)
+    return f"Points are of {plain(scale.most)}. Automatic and by hand together they can be {both}: {plain(scale.bonus)} are a bonus."
 
 
 def score_table(report: Report, console: Console) -> None:
     """Print the table of points, then for every submission why points are missing, then the run's warnings."""
-    table = Table(title=f"{report.week}, automatic points")
+    table = Table(title=report.week)
     table.add_column("student")
     table.add_column("status")
-    table.add_column("points", justify="right")
-    table.add_column("of", justify="right")
+    table.add_column("automatic", justify="right")
     table.add_column("by hand", justify="right")
+    table.add_column(f"points of {report.scale}" if report.scale else "points", justify="right")
     for row in report.rows:
         status = Text(row.status, STYLE[row.status])
-        table.add_row(Text(row.student), status, f"{row.points:g}", f"{row.max_points:g}", f"{row.manual_max_points:g}")
+        automatic = f"{plain(row.points)} of {plain(row.max_points)}"
+        table.add_row(Text(row.student), status, automatic, by_hand(row), plain(row.total))
     console.print(table)
+    if report.scale and report.scale.bonus:
+        console.print(Text(bonus_explained(report.scale), "dim"))
     for row in report.rows:
         lost = {name: mark for name, mark in row.cells.items() if mark.message}
         if not lost and not row.note:
@@ -105,8 +130,49 @@ def score_table(report: Report, console: Console) -> None:
         if row.note:
             console.print(Padding(Text(row.note), (0, 0, 0, 2)))
         for name, mark in lost.items():
-            console.print(Text(f"  {name} ({mark.points or 0:g} of {mark.max_points:g})"))
+            console.print(Text(f"  {name} ({plain(mark.points or 0)} of {plain(mark.max_points)})"))
             console.print(Padding(Text(mark.message), (0, 0, 0, 4)))
     console.print(Text(summary(report), "bold"))
     for warning in report.warnings:
         console.print(Text(f"warning: {warning}", "yellow"))
+
+
+def marks_table(students: list[StudentMarks], console: Console) -> None:
+    """Print the marks, the best share first, and below what is open and which rules changed points."""
+    weeks = sorted({week for student in students for week in student.homeworks})
+    scales = {week: next(s.homeworks[week] for s in students if week in s.homeworks) for week in weeks}
+    table = Table()
+    table.add_column("student")
+    table.add_column("share", justify="right")
+    for week in weeks:
+        table.add_column(
+            f"{week.partition('-')[0]}\nof {Scale(scales[week].most, scales[week].bonus)}", justify="right"
+        )
+    for student in sorted(students, key=lambda student: (-student.share, student.student)):
+        share = f"{100 * student.share:.1f} %" if student.counting else ""
+        cells = (_cell_of(student.homeworks[week]) for week in weeks)
+        table.add_row(Text(printable(student.student)), share, *cells)
+    console.print(table)
+    waits = [week for week in weeks if not scales[week].counts]
+    marks = [mark for student in students for mark in student.homeworks.values()]
+    legend = ["share: of the points of all homeworks that are due"]
+    legend += ["*: a person has to grade something"] if any(mark.is_open for mark in marks) else []
+    legend += ["+2d: two days late"] if any(mark.days_late for mark in marks) else []
+    legend += ["-: not handed in"] if any(not mark.handed_in for mark in marks) else []
+    legend += [f"not due yet: {', '.join(waits)}"] if waits else []
+    console.print(Text("; ".join(legend) + ".", "dim"))
+    told: dict[tuple[str, str], list[str]] = {}
+    for student in students:
+        for week, mark in student.homeworks.items():
+            if mark.why:
+                told.setdefault((week, mark.why), []).append(student.student)
+    for (week, why), names in sorted(told.items()):
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        console.print(Text(printable(f"{week}, {why}: {', '.join(names[:NAMED])}{more}.")))
+
+
+def _cell_of(mark: HomeworkMark) -> Text:
+    if not mark.handed_in:
+        return Text("-", "dim")
+    late = f" +{mark.days_late}d" if mark.days_late else ""
+    return Text(f"{plain(mark.points)}{late}{' *' if mark.is_open else ''}", "yellow" if mark.is_open else "")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lsdl.at_home import differences
+from lsdl.doctor import syntax_error
 from lsdl.grading import jail
-from lsdl.grading.examine import examine_machine, examine_notebook
+from lsdl.grading.examine import _origin, examine_machine, examine_notebook
 from lsdl.grading.release import release
 
 
@@ -142,3 +144,49 @@ def test_what_the_grader_does_otherwise_is_a_note(week: Path, tmp_path: Path) ->
 def test_no_such_notebook(week: Path) -> None:
     with pytest.raises(FileNotFoundError, match="give the path of a notebook"):
         examine_notebook(week / "nothing.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def double(x:\n    return 2 * x", "in its line 1, 'def double(x:'"),
+        ("x = 1\n  y = 2", "unexpected indent in its line 2, 'y = 2'"),
+        ("x = '\\d'\nawait f()\n%time x\nif x:\n    !ls", None),
+        ("%%bash\nls |", None),
+        ("files = !ls\nprint(files)", None),
+        ("double?", None),
+        ("# is it 2?\nx = (", "in its line 2, 'x = ('"),
+    ],
+)
+def test_a_syntax_error_is_named(source: str, said: str | None) -> None:
+    told = syntax_error(source)
+    assert told is None if said is None else said in (told or "")
+
+
+def test_the_doctor_names_a_syntax_error(week: Path, tmp_path: Path) -> None:
+    notebook = json.loads((week / "homework.ipynb").read_text())
+    notebook["cells"][1]["source"] = "def double(x):\n    return (2 * x"
+    bad = tmp_path / "bad.ipynb"
+    bad.write_text(json.dumps(notebook))
+    lines = [(d.level, d.line) for d in examine_notebook(bad)]
+    assert lines[0][0] == "problem" and lines[0][1].startswith(
+        "double has a syntax error, so nothing of it runs: '(' was"
+    )
+
+
+def test_the_doctor_says_if_badges_lead_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "course.toml").write_text('repository = "prof/deep"\n')
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    remote = ["git", "-C", str(tmp_path), "remote"]
+    for command, address, said in (
+        (
+            "add",
+            "git@github.com:other/fork.git",
+            "git's origin is other/fork, badges and setup cells lead to prof/deep",
+        ),
+        ("set-url", "https://github.com/Prof/deep/", None),
+        ("set-url", "/srv/course.git", None),
+    ):
+        subprocess.run([*remote, command, "origin", address], check=True)
+        found = _origin(tmp_path)
+        assert [d.line.startswith(said or "") for d in found] == ([True] if said else []), address

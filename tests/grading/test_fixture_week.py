@@ -27,6 +27,6 @@ def test_demo_with_notebooks(tmp_path: Path) -> None:
     assert well, shown
     assert "The variance divides by n - 1" in shown  # the hint of the mistake that was put in
     assert "public demo key" in shown
-    for line in ("perfect: ok, 7 of 7 points", "untouched: ok, 0 of 7 points", "mistaken: ok,"):
+    for line in ("perfect: ok, 7 of 7 automatic points", "untouched: ok, 0 of 7 automatic points", "mistaken: ok,"):
         assert line in shown, shown
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}

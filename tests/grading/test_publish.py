@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from lsdl.author.course import CourseError, find_some_weeks
+from lsdl.doctor import HOMEWORKS
 from lsdl.grading import GradingError
 from lsdl.grading.publish import MANIFEST, publish
 from lsdl.grading.release import release
@@ -244,3 +246,36 @@ def test_a_manifest_cannot_point_outside(repository: Path, tree: Path, tmp_path:
         file.write("../keep\n")
     publish(tree, repository, check=False)
     assert (tmp_path / "keep").exists()
+
+
+def test_some_weeks_are_published_and_own_lines_stay(repository: Path, tmp_path: Path) -> None:
+    target = tmp_path / "student"
+    for name in ("week02-second", "week04-fourth"):
+        shutil.copytree(repository / "week97-tiny", repository / name)
+        with (repository / "course.toml").open("a") as file:
+            file.write(f'[weeks.{name}]\ntitle = "{name}"\npoints = 10\n')
+
+    def published(text: str) -> set[str]:
+        publish(target, repository, weeks=find_some_weeks(text, repository), check=False)
+        assert {path.name for path in target.glob("week*")} == set(
+            json.loads((target / "lsdl" / HOMEWORKS.name).read_text())
+        )
+        return {path.name for path in target.glob("week*")}
+
+    assert published("1-3") == {"week02-second"}
+    readme = target / "README.md"
+    readme.write_text("# Room 12, Mondays\n\n" + readme.read_text().replace("| week |", "| wook |") + "\nAsk Eve.\n")
+    assert published("2,97") == {"week02-second", "week97-tiny"}
+    text = readme.read_text()
+    assert text.startswith("# Room 12, Mondays\n\n<!-- publish:course -->\n# Tiny course") and text.endswith(
+        "\nAsk Eve.\n"
+    )
+    assert "| wook |" not in text and "week97-tiny/homework.ipynb" in text and "week04" not in text
+    assert published("week04, 97") == {"week04-fourth", "week97-tiny"}
+    for wrong, said in (
+        ("5-9", "No week has a number from 5 to 9"),
+        ("3", "'3' names no week"),
+        (",", "No week was named"),
+    ):
+        with pytest.raises(CourseError, match=said):
+            find_some_weeks(wrong, repository)
