@@ -49,9 +49,9 @@ def differences(cells: Sequence[Mapping[str, Any]], given: Sequence[Mapping[str,
         cells: the notebook's.
         given: those of the released homework, which are left out.
     """
-    official = {source_of(cell).strip() for cell in given}
+    official = {_plain(cell) for cell in given}
     for cell in cells:
-        if cell["cell_type"] != "code" or source_of(cell).strip() in official:
+        if cell["cell_type"] != "code" or _plain(cell) in official:
             continue
         lines = [
             line for line in source_of(cell).splitlines() if len(line) < MAX_LINE and not line.lstrip().startswith("#")
@@ -60,3 +60,8 @@ def differences(cells: Sequence[Mapping[str, Any]], given: Sequence[Mapping[str,
             line = next((line for line in lines if pattern.search(line)), None)
             if line is not None:
                 yield f"In {called(cell)}, `{line.strip()[:60]}` {what}."
+
+
+def _plain(cell: Mapping[str, Any]) -> str:
+    """Its text without blanks at the ends of lines, whatever the line ends are."""
+    return "\n".join(line.rstrip() for line in source_of(cell).splitlines()).strip()

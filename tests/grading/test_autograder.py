@@ -182,7 +182,7 @@ def test_a_dead_warm_process_is_replaced(demo: Path) -> None:
 
 @pytest.mark.linux
 def test_a_dead_worker_is_a_result(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autograder, "_zygote", lambda week, unsafe: SimpleNamespace(run=lambda _: None, alive=True))
+    monkeypatch.setattr(autograder, "_zygote", lambda *_: SimpleNamespace(run=lambda _: None, alive=True))
     result = run_job(Job(demo, "ada", solved(demo)))
     assert "died" in (result.verdict.failure or "") and result.verdict.points == {}
 

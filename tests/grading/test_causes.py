@@ -163,7 +163,7 @@ def test_the_outputs_of_all_cells_together_are_limited(week: Path) -> None:
             "os.kill(os.getpid(), signal.SIGSTOP)",
             "stopped its own kernel (SIGSTOP or the like) in the cell that begins with",
         ),
-        ("threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGSTOP)).start()", "stopped its own kernel"),
+        ("threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGSTOP)).start()", "stopped its own kernel"),
         ("get_ipython().kernel.do_execute = None\nget_ipython().kernel.shell_stream.close()", ""),
     ],
     ids=["stops", "stops later", "deaf"],
