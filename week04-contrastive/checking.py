@@ -159,6 +159,12 @@ def byol_steps(
     return {"z": z, "losses": losses} | {name: snapshot(net) for name, net in zip(names, nets, strict=True)}
 
 
+def stds_of(std_of_z: Callable[[Tensor], float], *batches: Tensor) -> dict[str, list]:
+    """The value for each batch z (N, d), and whether it is a Python number: a tensor would keep the graph of a training step."""
+    values = [std_of_z(z) for z in batches]
+    return {"values": values, "numbers": [isinstance(value, float) for value in values]}
+
+
 def watched(inputs_of: Callable, state: Mapping[str, Tensor], images: Tensor, *, batch_size: int) -> dict:
     """What `inputs_of` gives for two layers of a tiny ResNet in mixed modes, the sizes of its batches, and how it leaves the model."""
     model, sizes = tiny_resnet(state), []
@@ -213,7 +219,7 @@ def grouped(
     names = {id(p): name for name, p in classifier.named_parameters()}
     return [
         {"names": sorted(names.get(id(p), "?") for p in group["params"])}
-        | {key: group[key] for key in ("lr", "weight_decay")}
+        | {key: group.get(key) for key in ("lr", "weight_decay")}
         for group in parameter_groups(classifier, *rates)
     ]
 

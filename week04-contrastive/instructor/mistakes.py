@@ -238,6 +238,7 @@ def byol_views(
     eval_online=False,
     eval_predictor=False,
     cut_predictor=False,
+    z_again=False,
     returned="z1",
 ):
     def each(network, views, joint):
@@ -260,20 +261,25 @@ def byol_views(
         if same_view:
             t1, t2 = t2, t1
         loss = byol(detach=not with_grad)(p1, p2, t1, t2)
+        if z_again:
+            z1 = online(views[0])
         z = {"z1": z1, "z2": z2, "p1": p1, "unit": F.normalize(z1.float(), dim=1), "target": t1}[returned]
         return loss, z.float()
 
     return byol_views_loss
 
 
-def std_variant(*, norm=True, axis=1, dim=0, scaled=False, variance=False, correction=1, whole=False, summed=False):
+def std_variant(
+    *, norm=True, axis=1, dim=0, scaled=False, variance=False, correction=1, whole=False, summed=False, tensor=False
+):
     def std_of_z(z):
         z = F.normalize(z.float(), dim=axis) if norm else z.float()
         if whole:
             return z.std().item()
         value = z.var(dim, correction=correction) if variance else z.std(dim, correction=correction)
         value = value.sum() if summed else value.mean()
-        return (value * (z.shape[1] ** 0.5 if scaled else 1)).item()
+        value = value * (z.shape[1] ** 0.5 if scaled else 1)
+        return value if tensor else value.item()
 
     return std_of_z
 
@@ -392,7 +398,16 @@ def build_from_state(backbone, classes):
     return classifier
 
 
-def groups_variant(*, decay_all=False, swapped=False, one_rate=False, no_decay_head=False, head_first=False):
+def groups_variant(
+    *,
+    decay_all=False,
+    swapped=False,
+    one_rate=False,
+    no_decay_head=False,
+    head_first=False,
+    bare_head=False,
+    silent=False,
+):
     def parameter_groups(classifier, backbone_lr, head_lr, weight_decay):
         if swapped:
             backbone_lr, head_lr = head_lr, backbone_lr
@@ -406,12 +421,22 @@ def groups_variant(*, decay_all=False, swapped=False, one_rate=False, no_decay_h
             ([classifier.head.bias], head_lr, weight_decay if decay_all else 0.0),
         ]
         rows = rows[2:] + rows[:2] if head_first else rows
-        return [{"params": p, "lr": lr, "weight_decay": decay} for p, lr, decay in rows]
+        groups = [{"params": p, "lr": lr, "weight_decay": decay} for p, lr, decay in rows]
+        for group in groups[2:] if bare_head else ():
+            (group["params"],) = group["params"]
+        for group in groups[1::2] if silent else ():
+            del group["weight_decay"]
+        return groups
 
     return parameter_groups
 
 
 # Task 6
+
+
+def judged_backwards(logits, labels, mapping):
+    kept = mapping[labels] >= 0
+    return 100 * (mapping[logits.argmax(1)] == labels)[kept].float().mean().item()
 
 
 def judged(*, keep_unpartnered=False, restrict=False, translate=True, share=False, nothing=math.nan):
@@ -439,16 +464,16 @@ def judged_by_translation(logits, labels, mapping):
     return 100 * sum(p == m for p, m in pairs) / len(pairs) if pairs else math.nan
 
 
-def paired(*, unpaired=False, shares=False, without_square=False, sign=1):
+def paired(*, unpaired=False, shares=False, without_square=False, error_share=False, all_right=False, sign=1):
     def paired_difference(right_a, right_b):
         n, a, b = len(right_a), right_a.double().mean().item(), right_b.double().mean().item()
         if unpaired:
             error = math.sqrt((a * (1 - a) + b * (1 - b)) / n)
         else:
-            different = (right_a != right_b).double().mean().item()
+            different = a + b if all_right else (right_a != right_b).double().mean().item()
             error = math.sqrt((different - (0 if without_square else (a - b) ** 2)) / n)
         factor = 1 if shares else 100
-        return sign * factor * (a - b), factor * error
+        return sign * factor * (a - b), error if error_share else factor * error
 
     return paired_difference
 
@@ -628,6 +653,7 @@ MISTAKES = [
     mistake("The second view goes through the networks first: the first view comes first.", "byol_views_loss", byol_views(second_first=True), BYOL_STEPS),
     mistake("The online network's own projections are the targets (that is SimSiam): run the target network.", "byol_views_loss", byol_views(own_target=True), BYOL_STEPS),
     mistake("The online network runs a second time to give the targets: run the target network.", "byol_views_loss", byol_views(online_again=True), BYOL_STEPS),
+    mistake("The online network sees the first view once more to give z, and BatchNorm counts it twice: keep the first result.", "byol_views_loss", byol_views(z_again=True), BYOL_STEPS),
     mistake("The predictor runs on the target's projections, too: only the online side predicts.", "byol_views_loss", byol_views(predicted_target=True), BYOL_STEPS),
     mistake("The target's projections are exchanged: byol_loss itself crosses the views.", "byol_views_loss", byol_views(same_view=True), BYOL_STEPS),
     mistake("The predictor is not used: p is predictor(z).", "byol_views_loss", byol_views(no_predictor=True), BYOL_STEPS),
@@ -640,6 +666,7 @@ MISTAKES = [
     mistake("This is one standard deviation over all numbers: take each channel's over the batch, then the mean.", "std_of_z", std_variant(whole=True), STD),
     mistake("The columns are divided by their lengths: a vector is a row.", "std_of_z", std_variant(axis=0), STD),
     mistake("The channels are summed: take their mean.", "std_of_z", std_variant(summed=True), STD),
+    mistake("The result is a tensor, and in training it keeps its graph: return a Python number with .item().", "std_of_z", std_variant(tensor=True), STD),
     mistake("These are outputs of the layer: the contract asks for what enters it.", "inputs_of", features_variant(output=True), INPUTS),
     mistake("The model runs in the mode that it came in: BatchNorm mixes the pictures of a batch, call eval().", "inputs_of", features_variant(train_mode=True), INPUTS),
     mistake("Every submodule is in train mode afterwards: one of them came in eval mode, put each one's mode back.", "inputs_of", features_variant(all_train=True), INPUTS),
@@ -662,6 +689,8 @@ MISTAKES = [
     mistake("The head has the backbone's learning rate: it starts fresh and has its own.", "parameter_groups", groups_variant(one_rate=True), GROUPS),
     mistake("The head's groups come first: the backbone's two, then the head's two.", "parameter_groups", groups_variant(head_first=True), GROUPS),
     mistake("The head's weight does not decay: only vectors have the weight decay 0.", "parameter_groups", groups_variant(no_decay_head=True), GROUPS),
+    mistake("The head's params are a tensor, so its rows are taken for parameters: put it in a list.", "parameter_groups", groups_variant(bare_head=True), GROUPS),
+    mistake("Groups 2 and 4 have no weight_decay: without it the optimiser's own value is used, so write 0.", "parameter_groups", groups_variant(silent=True), GROUPS),
     mistake("BatchNorm runs in train mode also with freeze_norm: switch its layers to eval mode after classifier.train().", "finetune_step", finetune_in(True), FT_GRAD, FT_STATE),
     mistake("The step keeps the mode that it finds; here the classifier came in eval mode: call classifier.train() first.", "finetune_step", finetune_as_it_comes, FT_GRAD, FT_STATE),
     mistake("BatchNorm runs in eval mode also without freeze_norm: look at the argument.", "finetune_step", finetune_in("frozen"), FT_GRAD, FT_STATE),
@@ -676,11 +705,14 @@ MISTAKES = [
     mistake("Our class without a partner cannot be predicted any more: it stays a possible, wrong, answer.", "mapped_accuracy", judged(restrict=True), MAPPED),
     mistake("The labels are not translated: they are in their numbering, use mapping[labels].", "mapped_accuracy", judged(translate=False), MAPPED),
     mistake("The mapping is not used: the labels are in their numbering, and a picture without a partner is dropped.", "mapped_accuracy", judged_without_mapping, MAPPED),
+    mistake("The predictions are translated, but the mapping goes from their classes to ours: translate the labels.", "mapped_accuracy", judged_backwards, MAPPED),
     mistake("If no picture is left, the answer is NaN, not 0.", "mapped_accuracy", judged(nothing=0.0), MAPPED),
     mistake("This is a share: the contract asks for percent.", "mapped_accuracy", judged(share=True), MAPPED),
     mistake("This is the standard error of two independent samples: the pictures are the same, use b and c.", "paired_difference", paired(unpaired=True), PAIRED),
     mistake("These are shares: the contract asks for percentage points.", "paired_difference", paired(shares=True), PAIRED),
     mistake("The term (b - c)^2 / n is missing.", "paired_difference", paired(without_square=True), PAIRED),
+    mistake("The standard error is a share: it is in percentage points, too, times 100.", "paired_difference", paired(error_share=True), PAIRED),
+    mistake("b and c count all pictures that a and b get right: b counts those right only under a, c those only under b.", "paired_difference", paired(all_right=True), PAIRED),
     mistake("The difference has the wrong sign: a minus b.", "paired_difference", paired(sign=-1), PAIRED),
     mistake("The keys are put in front and the others moved: write from the pointer on.", "enqueue_keys", ring(front=True), RING, MOCO_STEPS),
     mistake("Keys beyond the last row are lost: go on at row 0.", "enqueue_keys", ring(no_modulo=True), RING, MOCO_STEPS),

@@ -92,9 +92,9 @@ def test_the_cases_by_hand(solutions: Namespace) -> None:
     assert solutions["class_map"](["cat", "dog", "monkey"], ["Dog", "frog", "cat"]).tolist() == [1, -1, 0]
     logits = torch.eye(3)[[1, 0, 2]]
     assert solutions["mapped_accuracy"](logits, torch.arange(3), torch.tensor([1, -1, 0])) == 50
-    right_a = torch.arange(100) < 12
-    right_b = (torch.arange(100) >= 12) & (torch.arange(100) < 16)
-    assert solutions["paired_difference"](right_a, right_b) == pytest.approx((8, math.sqrt(15.36)))
+    right_a = torch.arange(200) < 12
+    right_b = (torch.arange(200) >= 12) & (torch.arange(200) < 16)
+    assert solutions["paired_difference"](right_a, right_b) == pytest.approx((4, 0.5 * math.sqrt(15.68)))
     queue = torch.zeros(4, 1)
     assert solutions["enqueue_keys"](queue, 3, torch.tensor([[1.0], [2], [3]])) == 2
     assert queue[:, 0].tolist() == [2, 3, 0, 1]
