@@ -1007,11 +1007,7 @@ MISTAKES = [
         {"flash_attention": attention_strict},
         FLASH,
     ),
-    Mistake(
-        "`causal` is ignored, or every tile's mask begins at key 0: subtract j.",
-        {"flash_attention": attention_without_mask},
-        FLASH,
-    ),
+    Mistake("`causal` is ignored.", {"flash_attention": attention_without_mask}, FLASH),
     Mistake(
         "The mask of each tile begins at key 0: this tile's first key is number j.",
         {"flash_attention": attention_by_place(from_tile=True)},
