@@ -119,7 +119,7 @@ def plot_by_position(rows: Sequence[Mapping[str, Any]], length: int) -> plt.Figu
         title="Shaw and ALiBi stay low beyond T",
     )
     axes[1].axhline(0, color="k", linewidth=0.8)
-    axes[1].set(xlabel="position", ylabel="all minus window, nats per token", title="Above 0, more text hurts")
+    axes[1].set(xlabel="position", ylabel="same minus window, nats per token", title="Above 0, more text hurts")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
 

@@ -268,6 +268,7 @@ def gqa_variant(
     ignore_cached_padding: bool = False,
     infinite: bool = False,
     keep_padding_rows: bool = False,
+    nan_to_zero: bool = False,
     additive: float | None = None,
     in_place: bool = False,
 ) -> Callable:
@@ -299,7 +300,8 @@ def gqa_variant(
             scores = scores + additive * ~visible
         else:
             scores = scores.masked_fill(~visible, NOTHING if infinite else torch.finfo(scores.dtype).min)
-        out = scores.softmax(-1) @ values
+        weights = scores.softmax(-1)
+        out = (weights.nan_to_num() if nan_to_zero else weights) @ values
         if not keep_padding_rows:
             out = out * new_valid[:, None, :, None]
         return out, kept
@@ -458,6 +460,19 @@ def attention_whole(fill: float) -> Callable:
         scores = scores_of(q, k, causal)
         scores = scores.masked_fill(scores == NOTHING, fill)
         return scores.softmax(-1) @ v, torch.logsumexp(scores, -1)
+
+    return flash_attention
+
+
+def attention_by_place(from_tile: bool = False, from_first_query: bool = False) -> Callable:
+    """Places in a tile are taken for places in the whole row of keys, or of queries."""
+
+    def flash_attention(q, k, v, causal=False, tile_q=64, tile_k=64, tile=None):
+        query, key = torch.arange(q.shape[2]), torch.arange(k.shape[2])
+        last = (query % tile_q if from_first_query else query) + k.shape[2] - q.shape[2]
+        visible = (key % tile_k if from_tile else key) <= last[:, None]
+        scores = scores_of(q, k, False)
+        return finished(scores.masked_fill(~visible, NOTHING) if causal else scores, v)
 
     return flash_attention
 
@@ -885,6 +900,11 @@ MISTAKES = [
     ),
     Mistake("Outputs of padding tokens are not 0.", {"gqa": gqa_variant(keep_padding_rows=True)}, ("gqa_padding",)),
     Mistake(
+        "Where the new token itself is padding, the output is 0.",
+        {"gqa": gqa_variant(keep_padding_rows=True, infinite=True, nan_to_zero=True)},
+        ("gqa_padding",),
+    ),
+    Mistake(
         "Masked scores are only lowered by 10: with scores of that size masked keys are still seen. Set them to the lowest number.",
         {"gqa": gqa_variant(additive=-10.0)},
         GQA,
@@ -988,6 +1008,16 @@ MISTAKES = [
         FLASH,
     ),
     Mistake("`causal` is ignored.", {"flash_attention": attention_without_mask}, FLASH),
+    Mistake(
+        "The mask of each tile begins at key 0: this tile's first key is number j.",
+        {"flash_attention": attention_by_place(from_tile=True)},
+        FLASH,
+    ),
+    Mistake(
+        "Each tile of queries is taken for the first one: its first query is number rows.start.",
+        {"flash_attention": attention_by_place(from_first_query=True)},
+        FLASH,
+    ),
     Mistake(
         "The last, shorter tile of keys is left out: let the range run to the end and cut the last tile short.",
         {"flash_attention": attention_drops_last_tiles},
