@@ -344,6 +344,11 @@ VALUES = st.recursive(
 )
 
 
+def test_complex_numbers_where_real_ones_are_expected() -> None:
+    expected, actual = torch.tensor([1.0, 2.0]), torch.tensor([1 + 1j, 2])
+    assert compare(pack(expected), pack(actual), dtype="any")
+
+
 @given(VALUES, VALUES, st.sampled_from(["kind", "exact", "any"]))
 @settings(max_examples=400, deadline=None)
 def test_to_agree_is_to_have_no_difference(a: object, b: object, dtype: str) -> None:

@@ -120,6 +120,7 @@ def unmarked(node: NotebookNode) -> None:
 
 
 LONG = "\n".join(f"x{i} = {i}" for i in range(61))
+HIDDEN_CHECK = 'check("double/secret", double(*check.inputs("double/secret")))\n'
 BREAKS = [
     ("title", "seminar", source(0, "# A", "A")),
     ("title", "seminar", source(0, CLONE, "other")),
@@ -179,6 +180,7 @@ BREAKS = [
     ("markers", "homework", source(5, "### BEGIN HIDDEN TESTS", "### BEGIN HIDDEN TESTS\n### BEGIN HIDDEN TESTS")),
     ("markers", "homework", append(code("### BEGIN HIDDEN TESTS\n1\n### END HIDDEN TESTS"))),
     ("markers", "homework", append(code("### BEGIN SOLUTION\n1\n### END SOLUTION"))),
+    ("hidden-checks", "homework", source(5, HIDDEN_CHECK, "")),
     ("hidden-names", "homework", append(new_markdown_cell("The check double/secret is hidden."))),
     ("hidden-names", "homework", source(5, 'check("double/value", ', 'check("double/secret", ')),
     ("hidden-names", "homework", source(5, 'check("double/secret", ', 'check(f"double/{1}", ')),

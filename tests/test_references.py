@@ -114,7 +114,9 @@ def test_every_check_is_recorded_where_it_belongs(week: Path) -> None:
     assert visible.names == (
         "classify/validation", "dropout/rate", "dropout/scale", "standardise/constant", "standardise/value"
     )  # fmt: skip
-    assert hidden.names == ("classify/hidden", "standardise/constant-hidden", "standardise/hidden")
+    assert hidden.names == (
+        "classify/hidden", "dropout/rate-hidden", "dropout/scale-hidden", "standardise/constant-hidden", "standardise/hidden"
+    )  # fmt: skip
     entry = visible.entry("standardise/value")
     (x,), expected = unpack(entry.inputs), unpack(entry.accepted[0])
     assert torch.allclose(expected, (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt())

@@ -15,7 +15,6 @@ import itertools
 import mmap
 import os
 import pickle
-import pwd
 import queue
 import re
 import signal
@@ -58,6 +57,8 @@ def install(shell: Any, home: Path) -> None:
         except (AttributeError, KeyError, ImportError):
             # another version of a library: the sandbox refuses, as it does without us
             traceback.print_exc(file=sys.__stderr__)
+    import pwd  # of Linux, as what runs here; the module itself is imported everywhere
+
     known = pwd.getpwuid
     me = pwd.struct_passwd((os.environ["USER"], "x", os.getuid(), os.getgid(), "", str(home), "/bin/sh"))
     pwd.getpwuid = lambda uid: me if uid == me.pw_uid else known(uid)
