@@ -76,8 +76,10 @@ def compare(source: Path, name: str, count: int, scratch: Path) -> float:
     other = scratch / f"lsdl-{name}"
     shutil.copytree(week.parent, other)
     stock = timed([str(BIN / "nbgrader"), "autograde", name], week.parent / "gradebook")
-    report = scratch / "marks.json"
-    ours = timed([str(BIN / "lsdl"), "grade", name, "--jobs", "2", "--json", str(report)], other)
+    report = scratch / f"{name}.json"
+    ours = timed([str(BIN / "lsdl"), "grade", name, "--demo", "--jobs", "2", "--json", str(report)], other)
+    if not report.is_file():
+        sys.exit("lsdl grade wrote no marks, see above: nothing was compared.")
     for what, seconds in (("nbgrader autograde", stock), ("lsdl grade --jobs 2", ours)):
         print(f"{name}, {count} submissions, {what}: {seconds:.1f} s, {60 * count / seconds:.1f} a minute")
     return stock / ours
