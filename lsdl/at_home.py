@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lsdl.cells import called, source_of
+from lsdl.recognise import alike
 
 MAX_LINE = 1_000  # nobody writes such a line by hand
 _PROGRAM = (
@@ -49,9 +50,9 @@ def differences(cells: Sequence[Mapping[str, Any]], given: Sequence[Mapping[str,
         cells: the notebook's.
         given: those of the released homework, which are left out.
     """
-    official = {_plain(cell) for cell in given}
+    official = {alike(source_of(cell)) for cell in given}
     for cell in cells:
-        if cell["cell_type"] != "code" or _plain(cell) in official:
+        if cell["cell_type"] != "code" or alike(source_of(cell)) in official:
             continue
         lines = [
             line for line in source_of(cell).splitlines() if len(line) < MAX_LINE and not line.lstrip().startswith("#")
@@ -60,8 +61,3 @@ def differences(cells: Sequence[Mapping[str, Any]], given: Sequence[Mapping[str,
             line = next((line for line in lines if pattern.search(line)), None)
             if line is not None:
                 yield f"In {called(cell)}, `{line.strip()[:60]}` {what}."
-
-
-def _plain(cell: Mapping[str, Any]) -> str:
-    """Its text without blanks at the ends of lines, whatever the line ends are."""
-    return "\n".join(line.rstrip() for line in source_of(cell).splitlines()).strip()

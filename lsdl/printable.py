@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" or not _acts(c) else _escape(c) for c in text.replace("\r\n", "\n"))
 
 
+def printable_name(name: str) -> str:
+    """A name on one line: what is no character to be seen, line ends among them, and bytes that are no UTF-8 as escapes."""
+    return "".join(c if c.isprintable() else _escape(c) for c in name)
+
+
 def _acts(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") or unicodedata.bidirectional(character) in REORDERING
 

@@ -216,10 +216,14 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 def mean_and_error(values: Sequence[float] | np.ndarray, digits: int = 1) -> str:
     """ "63.7 ± 0.2": mean and standard error (standard deviation with n - 1, over root n); of one value only the value."""
+    mean, error = mean_and_se(values)
+    return f"{mean:.{digits}f} ± {error:.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
+
+
+def mean_and_se(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Mean and standard error; 0 for a single value."""
     values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return f"{values.mean():.{digits}f}"
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1) / len(values) ** 0.5:.{digits}f}"
+    return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def _listed(names: Iterable[Any]) -> str:

@@ -12,6 +12,8 @@ from scipy.stats import binomtest
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lsdl.tables import mean_and_se
+
 STYLE = {
     "zero-shot": dict(color="0.35", marker="*", linestyle=":"),
     "LP": dict(color="C0", marker="o", linestyle="-"),
@@ -92,12 +94,6 @@ def plot_curves(
     ax.set(**labels)
     if floor is not None:
         ax.set_ylim(bottom=floor)
-
-
-def mean_and_se(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error; 0 for a single value."""
-    values = np.asarray(values, dtype=float)
-    return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def plot_rates(curves: Mapping[str, tuple[Sequence[float], Sequence]], zero_shot: float, *, floor: float) -> None:

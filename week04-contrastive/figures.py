@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lsdl.data.few_labels import FewLabels, moved
-from lsdl.tables import Tables
+from lsdl.tables import Tables, mean_and_se
 
 
 def draw_pictures(rows: Mapping[str, Tensor]) -> plt.Figure:
@@ -63,12 +63,6 @@ def plot_curves(curves: Mapping[str, tuple[Sequence, Sequence]], ax: plt.Axes, *
         look = STYLE.get(name.split(" (")[0], {})
         ax.errorbar(x, mean, error if error.any() else None, label=name, markersize=5, capsize=2, **look)
     ax.set(**labels)
-
-
-def mean_and_se(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error; 0 for a single value."""
-    values = np.asarray(values, dtype=float)
-    return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def band(values: Sequence[float], ax: plt.Axes, name: str, **look: object) -> None:

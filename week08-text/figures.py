@@ -8,6 +8,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from lsdl.tables import mean_and_se
+
 STYLE: dict[str, dict[str, Any]] = {
     "plain formula": dict(color="C3", marker="s", linestyle="--"),
     "by tiles": dict(color="C0", marker="o", linestyle="-"),
@@ -30,12 +32,6 @@ STYLE: dict[str, dict[str, Any]] = {
     "experts": dict(color="C3", marker="s", linestyle="--"),
     "balanced": dict(color="C0", marker="o", linestyle="-"),
 }
-
-
-def mean_and_se(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error; 0 for a single value."""
-    values = np.asarray(values, dtype=float)
-    return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def plot_lines(curves: Mapping[str, tuple[Sequence[float], Sequence]], ax: plt.Axes, **labels: Any) -> None:

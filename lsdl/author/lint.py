@@ -35,7 +35,7 @@ from lsdl.author.packages import distributions, installed_with, read_project, re
 from lsdl.author.problem import Problem
 from lsdl.author.readme import readme_text
 from lsdl.author.times import read_times
-from lsdl.cells import CHECK_CALLS, HIDDEN, SOLUTION, hidden_part, is_test, role, tags, visible_part
+from lsdl.cells import CHECK_CALLS, HIDDEN, SOLUTION, hidden_part, is_test, named_in, role, tags, visible_part
 from lsdl.claims import FAILS, read_claims
 
 MEDIAN_LINES, MAX_LINES = 15, 60
@@ -425,16 +425,16 @@ def _hidden_names(notebook: _Notebook) -> Found:
 
 def _hidden_checks(notebook: _Notebook) -> Found:
     for i, cell in notebook.graded:
-        visible, hidden = (_check_calls(part(cell.source)) for part in (visible_part, hidden_part))
+        visible, hidden = (_checks(part(cell.source)) for part in (visible_part, hidden_part))
         if cell.metadata.nbgrader.get("points") and visible and not hidden:
             yield i, "every check is visible, so its references could be copied: add a hidden check on other inputs."
 
 
-def _check_calls(source: str) -> bool:
+def _checks(source: str) -> tuple[str, ...]:
     try:
-        return any(isinstance(n, ast.Call) and ast.unparse(n.func) == "check" for n in ast.walk(ast.parse(source)))
+        return named_in(source, "check")
     except SyntaxError:  # another rule says so
-        return False
+        return ()
 
 
 # Rules for a week's other files

@@ -33,19 +33,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lsdl.grading import GradingError
-from lsdl.grading.roster import Roster
+from lsdl.grading.roster import Roster, folded
 from lsdl.grading.times import EXAMPLE, utc
 from lsdl.grading.unpack import (
     CHECKPOINTS,
     IS_LINK,
     HandedFile,
     bytes_of,
-    printable,
     read_file,
     walk_archive,
     walk_folder,
 )
 from lsdl.intake import BadNotebook, parse
+from lsdl.printable import printable_name
 
 MAX_ENTRIES = 50_000  # files in a folder, members in an archive
 MAX_OF_ONE = 1_000  # files of one student's archive that are thought about, notebooks first
@@ -155,11 +155,6 @@ class _Candidate:
         return "notebook" if name.endswith(".ipynb") or self.file.problem else "other"
 
 
-def find_submissions(folder: Path, week: str, title: str = "") -> list[Submission]:
-    """The entries of `find_hand_ins`, where it is not known what the week's homework looks like."""
-    return find_hand_ins(folder, week, title).entries
-
-
 def find_hand_ins(
     folder: Path,
     week: str,
@@ -222,7 +217,7 @@ def _by_class_list(
     for student, names in meant.items():
         owners = [items[0].owner for name in names if (items := attempts[name])]
         if len({owner.name for owner in owners}) < len(owners):
-            shown = ", ".join(map(printable, names))
+            shown = ", ".join(map(printable_name, names))
             notes.append(
                 f"{shown}: the class list has one {student}, so name them in a file for --names (columns name, student)."
             )
@@ -277,7 +272,7 @@ class _Search:
             ):
                 self.files += self._decodable(found, file.name)
             elif export and len(people[file]) > 1:
-                names = ", ".join(sorted(map(printable, people[file]))[:MAX_NAMED])
+                names = ", ".join(sorted(map(printable_name, people[file]))[:MAX_NAMED])
                 why = f"It holds what several students handed in ({names}): grade it by itself, with --submissions {file.name}."
                 self.files.append(replace(file, problem=why))
             else:
@@ -299,7 +294,7 @@ class _Search:
         """Without those whose owner cannot be read; a name that was made up would be a student who does not exist."""
         unknown = [file for file in files if 0 in file.undecoded]
         if unknown:
-            sentence = f"The names in {printable(archive)} are not UTF-8, so whose file is whose cannot be told"
+            sentence = f"The names in {printable_name(archive)} are not UTF-8, so whose file is whose cannot be told"
             if len(unknown) == len(files):
                 raise GradingError(f"{sentence}: {NAME_AN_ENCODING}.")
             self.notes.append(
@@ -315,7 +310,7 @@ class _Search:
         found: list[_Candidate] = []
         for file in self.files:
             if len(file.parts) == 1 and _is_of_the_instructor(file):
-                self.notes.append(f"{printable(file.name)} is no hand-in and was not read.")
+                self.notes.append(f"{printable_name(file.name)} is no hand-in and was not read.")
             elif self._is_of_another_week(file):
                 continue
             else:
@@ -370,7 +365,7 @@ class _Search:
             shown = f"{self.source.name}/{shown}" if file.parts[0] != self.source.name else shown
         elif file.members and file.path.name not in file.parts:
             shown = f"{file.path.name}/{shown}"
-        return _Candidate(owner, file, printable(shown)[:300], named, rank, uploaded)
+        return _Candidate(owner, file, printable_name(shown)[:300], named, rank, uploaded)
 
 
 LMS = ("moodle", "canvas", "teams")
@@ -470,7 +465,7 @@ def _chosen(name: str, items: list[_Candidate], is_this_homework: IsThisHomework
     notes = (
         []
         if student == name
-        else [f"It was handed in under the name {printable(name)[:200]!r}, which nbgrader cannot use."]
+        else [f"It was handed in under the name {printable_name(name)[:200]!r}, which nbgrader cannot use."]
     )
     notebooks = [item for item in items if item.kind == "notebook" and not item.file.problem]
     refused = [item for item in items if item.file.problem]
@@ -552,29 +547,28 @@ def _no_notebook(items: list[_Candidate]) -> str:
 
 def _some(names: list[str]) -> str:
     """The first of some names, and how many more there are."""
-    names = [printable(name)[:120] for name in names]
+    names = [printable_name(name)[:120] for name in names]
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more
 
 
+def is_called_like(week: str, title: str, name: str) -> bool:
+    """Whether a platform's name of an assignment is this week's: it has the week's name, its beginning ("Week 1") or its title."""
+    if any(text and text in folded(name) for text in (folded(week), folded(title))):
+        return True
+    number = re.match(r"week0*(\d+)", week)
+    return number is not None and re.search(rf"week[ _-]*0*{number[1]}(?!\d)", name, re.IGNORECASE) is not None
+
+
 def _of_this_week(found: list[_Candidate], week: str, title: str) -> list[_Candidate]:
     """Without what Teams keeps for other assignments; if no assignment looks like this week's, each is refused."""
-
-    def plain(text: str) -> str:
-        return re.sub(r"[^a-z0-9]", "", text.lower())
-
-    number = re.match(r"week0*(\d+)", week)
-    short = re.compile(rf"week[ _-]*0*{number[1]}(?!\d)", re.IGNORECASE) if number else None
-
-    def fits(name: str) -> bool:
-        by_name = plain(week) in plain(name) or (bool(plain(title)) and plain(title) in plain(name))
-        return by_name or bool(short and short.search(name))
-
     assignments = {item.owner.assignment for item in found} - {""}
-    fitting = assignments if len(assignments) == 1 else {name for name in assignments if fits(name)}
+    fitting = (
+        assignments if len(assignments) == 1 else {name for name in assignments if is_called_like(week, title, name)}
+    )
     if fitting or not assignments:
         return [item for item in found if item.owner.assignment in fitting | {""}]
-    names = ", ".join(sorted(map(printable, assignments))[:5])
+    names = ", ".join(sorted(map(printable_name, assignments))[:5])
     why = f"No assignment is called like {week} (there is {names}): rename the folder, or give its files alone."
     return [replace(item, file=replace(item.file, problem=why)) if item.owner.assignment else item for item in found]
 
@@ -594,7 +588,7 @@ def read_bytes(submission: Submission, folder: Path) -> bytes:
     """The bytes of the notebook a student handed in.
 
     Args:
-        submission: an entry of `find_submissions`.
+        submission: an entry of `find_hand_ins`.
         folder: where it was found; no link below it is followed.
 
     Raises:

@@ -41,7 +41,7 @@ from lsdl.author.course import WeekPaths
 from lsdl.cells import named_in
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
-from lsdl.grading.journal import HandIns, Unread
+from lsdl.grading.journal import CollectedHandIns, Unread
 from lsdl.grading.judge import is_builtin_error
 from lsdl.grading.nbgrader_course import make_private, only_the_notebook, open_course, reason
 from lsdl.grading.points import Scale, plain
@@ -170,7 +170,7 @@ class Told:
 
     def __init__(self, week: WeekPaths) -> None:
         self.week = week
-        self.unread, self.hand_ins = Unread(week.unread).students, HandIns(week.hand_ins).of
+        self.unread, self.hand_ins = Unread(week.unread).students, CollectedHandIns(week.hand_ins).of
         self.marks = {entry.student: entry.homeworks[week.name] for entry in all_marks(week.root)}
 
     def on_page(self, html: str, student: str) -> str:

@@ -18,11 +18,19 @@ from lsdl.cells import grade_id, role, scored_cells, source_of
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Workers, run_job
-from lsdl.grading.collect import Submission, find_hand_ins
-from lsdl.grading.hand_ins import HandIn, Homeworks, read_all, title_and_due
+from lsdl.grading.collect import Submission
+from lsdl.grading.hand_ins import HandIn, read_all, title_and_due
 from lsdl.grading.jail import JailError, capabilities, missing
-from lsdl.grading.journal import HandIn as Collected
-from lsdl.grading.journal import HandIns, Journal, Regraded, Unread, digest_of_week, key_of, open_by_hand
+from lsdl.grading.journal import (
+    Collected,
+    CollectedHandIns,
+    Journal,
+    Regraded,
+    Unread,
+    digest_of_week,
+    key_of,
+    open_by_hand,
+)
 from lsdl.grading.nbgrader_course import make_private
 from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.release import release
@@ -176,23 +184,20 @@ def grade(
     paths = WeekPaths.at(week)
     folder = submissions or paths.submitted
     title, due = title_and_due(paths)
-    homeworks = Homeworks(paths)
     with explained():
         roster = read_roster(paths.root, names)
-    known = homeworks.is_this_week
-    found = find_hand_ins(folder, paths.name, title, is_this_homework=known, roster=roster, encoding=encoding)
+    hand_ins, notes = read_all(paths, folder, title, roster, encoding)
     nothing = GradingError(
         f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
         "STUDENT.ipynb, or an archive from Moodle or Canvas."
     )
-    if not found.entries and submissions is not None:
+    if not hand_ins and submissions is not None:
         raise nothing
-    hand_ins = read_all(found.entries, folder, homeworks)
     run = None
     try:
         with Stop() as stop, explained():
             make_private(paths)
-            warnings = [*prepare_hidden_references(week, key), *found.notes]
+            warnings = [*prepare_hidden_references(week, key), *notes]
             with stop.held():  # nbgrader would take Ctrl-C for an error
                 release(week, check=False)
                 recorder = GradebookWriter(paths)
@@ -242,7 +247,7 @@ class _GradingRun:
         self.digest = digest_of_week(week)
         self.journal = Journal(week.journal)
         self.unread = Unread(week.unread)
-        self.hand_ins = HandIns(week.hand_ins)
+        self.hand_ins = CollectedHandIns(week.hand_ins)
         self.collected: dict[str, Collected] = {}
         self.folder = week.submitted
         self.regraded: Regraded | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,7 +12,7 @@ from lsdl.cells import grade_id, is_locked
 from lsdl.doctor import EMPTY
 from lsdl.grading import GradingError
 from lsdl.grading.collect import Submission, find_hand_ins, read_bytes
-from lsdl.grading.roster import read_roster
+from lsdl.grading.roster import Roster, read_roster
 from lsdl.intake import BadNotebook, Cell, Notebook, parse
 from lsdl.recognise import known_cells, likeness
 
@@ -68,15 +67,19 @@ class HandIn:
     week: str | None = None  # whose homework the notebook is; None if no cell is known
 
 
-def read_all(entries: Iterable[Submission], folder: Path, homeworks: Homeworks) -> list[HandIn]:
-    """Read what was handed in; a notebook of another week is one that cannot be graded.
+def read_all(
+    week: WeekPaths, folder: Path, title: str, roster: Roster, encoding: str | None
+) -> tuple[list[HandIn], list[str]]:
+    """Find and read what was handed in, and what was found beside it; a notebook of another week is one that cannot be graded.
 
-    Raises:
-        GradingError: all notebooks are those of another week.
+    Args, errors: as of `find_hand_ins`; and a GradingError if all notebooks are those of another week.
     """
+    homeworks = Homeworks(week)
+    known = homeworks.is_this_week
+    found = find_hand_ins(folder, week.name, title, is_this_homework=known, roster=roster, encoding=encoding)
     base = folder if folder.is_dir() else folder.parent
     hand_ins = []
-    for entry in entries:
+    for entry in found.entries:
         item = HandIn(entry)
         hand_ins.append(item)
         try:
@@ -95,7 +98,7 @@ def read_all(entries: Iterable[Submission], folder: Path, homeworks: Homeworks) 
             f"{folder} holds the homework of {other} ({count} of {len(hand_ins)}), not of {homeworks.week}: grade it with "
             f"lsdl grade {other}. Nothing was graded or released."
         )
-    return hand_ins
+    return hand_ins, found.notes
 
 
 @dataclass
@@ -126,10 +129,8 @@ def plan(
     """
     paths = WeekPaths.at(week)
     folder = submissions or paths.submitted
-    homeworks, roster = Homeworks(paths), read_roster(paths.root, names)
-    known, title = homeworks.is_this_week, title_and_due(paths)[0]
-    found = find_hand_ins(folder, paths.name, title, is_this_homework=known, roster=roster, encoding=encoding)
-    hand_ins = read_all(found.entries, folder, homeworks)
+    roster = read_roster(paths.root, names)
+    hand_ins, beside = read_all(paths, folder, title_and_due(paths)[0], roster, encoding)
     files = {item.entry.student: item.why or item.entry.shown for item in hand_ins}
     notes = {
         item.entry.student: [
@@ -140,10 +141,11 @@ def plan(
     }
     there = {item.entry.student for item in hand_ins if item.entry.path is not None}
     strangers = sorted(there - roster.students) if roster.students else []
-    return Plan(files, notes | {"": found.notes}, sorted(roster.students - there), strangers, len(roster.students))
+    return Plan(files, notes | {"": beside}, sorted(roster.students - there), strangers, len(roster.students))
 
 
 def title_and_due(week: WeekPaths) -> tuple[str, date | None]:
+    """What course.toml says of a week; nothing where it does not name it."""
     try:
         entry = load_course(week.root).weeks.get(week.name)
     except CourseError:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,10 +23,11 @@ from pathlib import Path, PurePosixPath
 from lsdl.author.course import WeekPaths, load_course
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
-from lsdl.grading.collect import CANVAS, MOODLE
-from lsdl.grading.journal import HandIns
+from lsdl.grading.collect import CANVAS, MOODLE, is_called_like
+from lsdl.grading.journal import CollectedHandIns
 from lsdl.grading.points import plain
-from lsdl.grading.scores import HomeworkMark, all_marks
+from lsdl.grading.roster import folded
+from lsdl.grading.scores import HomeworkMark, all_marks, csv_text
 
 ID, NAME, GRADE, MOST, MODIFIED = "Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)"
 CANVAS_PERSON = ("Student", "ID", "SIS User ID", "SIS Login ID", "Integration ID", "Root Account", "Section")
@@ -70,7 +70,7 @@ def hand_back(week: Path, sheet: Path | None = None, column: str | None = None) 
     pages = sorted(path for path in paths.gradebook.glob(f"feedback/*/{paths.name}/homework.html"))
     if not pages:
         raise GradingError(f"There are no feedback pages of {paths.name}: run `lsdl feedback {paths.name}` first.")
-    collected = {student: entry.name for student, entry in HandIns(paths.hand_ins).of.items()}
+    collected = {student: entry.name for student, entry in CollectedHandIns(paths.hand_ins).of.items()}
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, page in sorted((name_in_zip(collected.get(p.parts[-3], ""), p.parts[-3]), p) for p in pages):
@@ -113,9 +113,9 @@ def new_sheet(marks: Mapping[str, HomeworkMark], collected: Mapping[str, str]) -
             if numbers[student]:
                 number = f"Participant {numbers[student]}"
                 lines.append([number, student, plain(mark.points), plain(mark.most), "-"])
-        return Sheet(_csv(lines), not_in_sheet=[student for student in final if not numbers[student]])
+        return Sheet(csv_text(lines), not_in_sheet=[student for student in final if not numbers[student]])
     lines = [["student", "points", "most"]]
-    return Sheet(_csv(lines + [[name, plain(mark.points), plain(mark.most)] for name, mark in final.items()]))
+    return Sheet(csv_text(lines + [[name, plain(mark.points), plain(mark.most)] for name, mark in final.items()]))
 
 
 def fill_sheet(
@@ -153,14 +153,14 @@ def fill_sheet(
         )
     place, people = head.index(target), [head.index(name) for name in names if name in head]
     by_number = {_number_of(collected.get(student, "") or f"{student}_0_x", pattern): student for student in marks}
-    by_name = {_folded(student): student for student in marks}
+    by_name = {folded(student): student for student in marks}
     filled, found, without = [[head[index] for index in kept]], set(), []
     for line in lines[1:]:
         if len(line) != len(head):
             continue
         known = by_number.get(re.sub(r"\D", "", line[number]) or "-")
         known = known or next((by_name[key] for key in _keys(line, people) if key in by_name), None)
-        if known is None and pattern is CANVAS and _folded(line[head.index("Student")]) == "pointspossible":
+        if known is None and pattern is CANVAS and folded(line[head.index("Student")]) == "pointspossible":
             filled.append([line[index] for index in kept])
             continue
         if known is None or known in found:
@@ -171,19 +171,12 @@ def fill_sheet(
                 line[place] = plain(marks[known].points)
         filled.append([line[index] for index in kept])
     left = [student for student, mark in sorted(marks.items()) if student not in found and not mark.is_open]
-    return Sheet(_csv(filled), without, left)
+    return Sheet(csv_text(filled), without, left)
 
 
 def _column_of(path: Path, head: list[str], week: str, title: str) -> str:
     homeworks = [name for name in head if CANVAS_HOMEWORK.fullmatch(name)]
-    number = re.match(r"week0*(\d+)", week)
-    short = re.compile(rf"week[ _-]*0*{number[1]}(?!\d)", re.IGNORECASE) if number else None
-    wanted = [_folded(week), _folded(title)]
-    fitting = [
-        name
-        for name in homeworks
-        if any(text and text in _folded(name) for text in wanted) or (short and short.search(name))
-    ]
+    fitting = [name for name in homeworks if is_called_like(week, title, name)]
     if len(fitting) != 1:
         there = ", ".join(homeworks) or "no homework"
         raise GradingError(
@@ -195,7 +188,7 @@ def _column_of(path: Path, head: list[str], week: str, title: str) -> str:
 def _keys(line: list[str], people: list[int]) -> list[str]:
     """What a row could be called in the gradebook; a login is also the part before its @."""
     texts = [line[index] for index in people if line[index]]
-    return [_folded(key) for text in texts for key in (text, text.partition("@")[0]) if _folded(key)]
+    return [folded(key) for text in texts for key in (text, text.partition("@")[0]) if folded(key)]
 
 
 def _number_of(collected: str, pattern: re.Pattern[str]) -> str:
@@ -204,14 +197,3 @@ def _number_of(collected: str, pattern: re.Pattern[str]) -> str:
         if found := pattern.fullmatch(part):
             return found["number"] if pattern is MOODLE else found["user"]
     return ""
-
-
-def _folded(name: str) -> str:
-    plain_name = unicodedata.normalize("NFKD", name).casefold()
-    return "".join(character for character in plain_name if character.isalnum())
-
-
-def _csv(lines: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()

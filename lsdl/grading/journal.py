@@ -151,7 +151,7 @@ def open_by_hand(journal: Journal, student: str, marks: Iterable[Any]) -> dict[s
 
 
 @dataclass(frozen=True)
-class HandIn:
+class Collected:
     """What a graded hand-in was called by who collected it, and what was repaired: what goes back to the student needs both.
 
     Attributes:
@@ -163,7 +163,7 @@ class HandIn:
     repairs: tuple[tuple[str, str, str], ...] = ()
 
 
-class HandIns:
+class CollectedHandIns:
     """The hand-ins that the gradebook's marks are of, by student.
 
     Args:
@@ -174,11 +174,11 @@ class HandIns:
         self.path = path
         known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         self.of = {
-            student: HandIn(entry["name"], tuple(tuple(repair) for repair in entry["repairs"]))
+            student: Collected(entry["name"], tuple(tuple(repair) for repair in entry["repairs"]))
             for student, entry in known.items()
         }
 
-    def set(self, student: str, hand_in: HandIn) -> None:
+    def set(self, student: str, hand_in: Collected) -> None:
         """Note a student's hand-in.
 
         Raises:

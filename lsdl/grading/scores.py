@@ -245,7 +245,7 @@ def marks_csv(students: list[StudentMarks]) -> str:
             line += [f"{mark.points:g}", f"{mark.most:g}", f"{mark.raw:g}", mark.days_late, why]
             line += [_number(mark.cells.get(name)) for name in cells[week]]
         lines.append(line)
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def final_marks(root: Path, exam: Path, *, out_of: float = 100, times: Path | None = None) -> list[FinalMark]:
@@ -301,7 +301,7 @@ def final_csv(marks: list[FinalMark]) -> str:
         shares = ["" if share is None else f"{100 * share:.2f}" for share in (mark.exam, mark.assignments, mark.total)]
         passed = {True: "yes", False: "no", None: "open"}[mark.passed]
         lines.append([mark.student, *shares, passed, *([mark.grade] if graded else []), mark.why])
-    return _csv(lines)
+    return csv_text(lines)
 
 
 class Extensions:
@@ -338,7 +338,7 @@ class Extensions:
         if until is not None:
             self.until[student, week] = until
         lines = [[*who, day.isoformat()] for who, day in sorted(self.until.items())]
-        write_whole(self.path, _csv([["student", "homework", "until"], *lines]), private=True)
+        write_whole(self.path, csv_text([["student", "homework", "until"], *lines]), private=True)
 
 
 def change_extension(week: Path, student: str, *, until: str | None = None, days: int | None = None) -> str:
@@ -451,7 +451,8 @@ def _read_csv(path: Path, columns: set[str]) -> list[dict[str, str]]:
     return lines
 
 
-def _csv(lines: list[list[Any]]) -> str:
+def csv_text(lines: list[list[Any]]) -> str:
+    """A table as CSV, with Unix line ends."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import tempfile
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lsdl.cells import grade_id, scored_cells
 from lsdl.grading import GradingError
@@ -111,7 +112,7 @@ def selftest(
             config.read_text(encoding="utf-8") + f"\nc.Execute.timeout = {CELL_SECONDS}\n", encoding="utf-8"
         )
         week = next(course.glob("week*"))
-        names = stack.enter_context(_targets(base, week, folder))
+        names = stack.enter_context(targets(base, week, folder))
         cases = [case for case in _cases(week, attacks, names) if not only or case.name in only]
         for case in cases:
             target = folder / case.name / week.name
@@ -125,7 +126,7 @@ def selftest(
         )
         report = grade(week, folder, jobs=jobs, unsafe=unsafe, progress=_progress(console))
         rows = {row.student: row for row in report.rows}
-        found = [(case, case.fault(rows.get(case.name), _outputs(week, case.name))) for case in cases]
+        found = [(case, case.fault(rows.get(case.name), outputs_of(week, case.name))) for case in cases]
         connected = names["CONNECTED"]
     if connected:
         found = [
@@ -136,7 +137,7 @@ def selftest(
     return found
 
 
-def _cases(week: Path, attacks: Path, names: dict[str, object]) -> Iterator[Case]:
+def _cases(week: Path, attacks: Path, names: dict[str, Any]) -> Iterator[Case]:
     solved = parse((week / "homework.ipynb").read_bytes())
     released = (release(week, check=False) / "homework.ipynb").read_bytes()
     graded = frozenset(cell.name for cell in scored_cells(parse(released)["cells"]) if not cell.manual)
@@ -169,21 +170,28 @@ def _cases(week: Path, attacks: Path, names: dict[str, object]) -> Iterator[Case
         text = path.read_text(encoding="utf-8")
         notebook = json.loads(json.dumps(solved))
         for cell in notebook["cells"]:
-            if grade_id(cell) == _header(text, "cell"):
+            if grade_id(cell) == header(text, "cell"):
                 cell["source"] = Template(text).safe_substitute(names)
-        lost = frozenset(_header(text, "points").split())
+        lost = frozenset(header(text, "points").split())
         what = _about(text) or path.stem.replace("_", " ")
-        yield Case(path.stem, HOSTILE, what, _dumped(notebook), _header(text, "status") or "ok", lost)
+        yield Case(path.stem, HOSTILE, what, _dumped(notebook), header(text, "status") or "ok", lost)
 
 
 @contextlib.contextmanager
-def _targets(base: Path, week: Path, folder: Path) -> Iterator[dict[str, object]]:
-    """What hostile hand-ins look for, by its name in their texts; CONNECTED lists who was reached."""
+def targets(base: Path, week: Path, folder: Path, other: str = "solved") -> Iterator[dict[str, Any]]:
+    """What hostile hand-ins look for, by its name in their texts; CONNECTED lists who was reached.
+
+    Args:
+        base: a folder for what is nobody's.
+        week: the week that is graded.
+        folder: where the hand-ins lie.
+        other: the student whose hand-in others look for.
+    """
     secret = base / "secret"
     secret.write_text("a secret", encoding="utf-8")
     course, connected = week.parent, []
     tcp, by_path = socket.socket(socket.AF_INET), socket.socket(socket.AF_UNIX)
-    abstract = f"lsdl-selftest-{os.getpid()}"
+    abstract = f"lsdl-selftest-{secrets.token_hex(8)}"  # a thread that still waits keeps the last one
     by_name = socket.socket(socket.AF_UNIX)
     for one, address in ((tcp, ("127.0.0.1", 0)), (by_path, str(base / "socket")), (by_name, f"\0{abstract}")):
         one.bind(address)
@@ -193,7 +201,7 @@ def _targets(base: Path, week: Path, folder: Path) -> Iterator[dict[str, object]
         yield {
             "HIDDEN": course / "gradebook" / "references" / f"{week.name}.safetensors",
             "GRADEBOOK": course / "gradebook" / "gradebook.db",
-            "OTHER": folder / "solved" / week.name / "homework.ipynb",
+            "OTHER": folder / other / week.name / "homework.ipynb",
             "SOLUTIONS": week / "homework.ipynb",
             "CASES": week / "instructor" / "cases.py",
             "COURSE": course,
@@ -223,7 +231,8 @@ def _about(text: str) -> str:
     return shorten(words.partition(". ")[0].rstrip(".:"), WIDTH, placeholder=" ...")
 
 
-def _header(text: str, key: str) -> str:
+def header(text: str, key: str) -> str:
+    """What the comment at the top of a hostile hand-in says of itself, such as its `cell`; "" if nothing."""
     found = re.search(rf"^# {key}:(.*)$", text, re.MULTILINE)
     return found[1].strip() if found else ""
 
@@ -243,7 +252,8 @@ def _other() -> Notebook:
     return {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
 
 
-def _outputs(week: Path, student: str) -> str:
+def outputs_of(week: Path, student: str) -> str:
+    """All outputs of a graded notebook as one text; "" if there is none."""
     path = week.parent / "gradebook" / "autograded" / student / week.name / "homework.ipynb"
     if not path.is_file():
         return ""

@@ -22,6 +22,7 @@ from typing import IO
 
 from lsdl.grading import GradingError
 from lsdl.intake import MAX_BYTES, BadNotebook
+from lsdl.printable import printable_name
 
 MAX_DEPTH = 8
 MAX_RATIO = 200  # what is over MAX_BYTES and this is called a bomb
@@ -77,11 +78,6 @@ def is_junk(parts: Sequence[str]) -> bool:
         part for part in parts[-1:] if part.startswith(".")
     ]
     return "__MACOSX" in parts or any(part != CHECKPOINTS for part in hidden)
-
-
-def printable(text: str) -> str:
-    """A name that can be printed and written: what is no character to be seen, and bytes that are no UTF-8, with backslashes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
 def walk_folder(folder: Path, most: int) -> tuple[list[HandedFile], list[tuple[str, ...]]]:
@@ -155,7 +151,7 @@ def _member(info: zipfile.ZipInfo, file: HandedFile, encoding: str | None) -> Ha
         return None
     undecoded = tuple(place for place, (_, known) in enumerate(pairs) if not known)
     mode = info.external_attr >> 16
-    shown = printable("/".join(name for name, _ in names))[:100]
+    shown = printable_name("/".join(name for name, _ in names))[:100]
     problem = ""
     if names[0][0] == "" or ".." in [name for name, _ in names] or re.match(r"[A-Za-z]:", names[0][0]):
         problem = (

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
-import socket
 import tempfile
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -22,6 +20,7 @@ from lsdl.grading import jail
 from lsdl.grading.autograder import close_zygotes
 from lsdl.grading.feedback import make_feedback
 from lsdl.grading.grade import Row, grade
+from lsdl.grading.selftest import header, outputs_of, targets
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ATTACKS = sorted((REPOSITORY / "tests" / "submissions").glob("*.py"))
@@ -63,30 +62,15 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     config = root / "gradebook" / "nbgrader_config.py"
     config.write_text(config.read_text() + "\nc.Execute.timeout = 15\n")
     week = root / "week99-demo"
-    secret = base / "secret"
-    secret.write_text(SECRET)
     folder = base / "submissions"
-
-    connections: list[str] = []
-    sockets = list(_listen(base, connections))
-    names = {
-        "HIDDEN": root / "gradebook" / "references" / "week99-demo.safetensors",
-        "GRADEBOOK": root / "gradebook" / "gradebook.db",
-        "OTHER": folder / "honest-1" / week.name / "homework.ipynb",
-        "SOLUTIONS": week / "homework.ipynb",
-        "CASES": week / "instructor" / "cases.py",
-        "COURSE": root,
-        "SECRET": secret,
-        "SUBMISSIONS": folder,
-        "PORT": sockets[0].getsockname()[1],
-        "SOCKET": base / "socket",
-        "ABSTRACT": f"lsdl-{os.getpid()}",
-        "GRADER": os.getpid(),
-    }
+    targeted = ExitStack()
+    names = targeted.enter_context(targets(base, week, folder, other="honest-1"))
+    secret, connections = names["SECRET"], names["CONNECTED"]
+    secret.write_text(SECRET)
     solved = json.loads((week / "homework.ipynb").read_text())
     for path in ATTACKS:
         text = path.read_text()
-        _hand_in(folder, path.stem, week, solved, {_header(text, "cell"): Template(text).safe_substitute(names)})
+        _hand_in(folder, path.stem, week, solved, {header(text, "cell"): Template(text).safe_substitute(names)})
     # the honest ones are graded among the others, and keep a mark that others look for
     for number in (1, 2, 3):
         _hand_in(folder, f"honest-{number}", week, solved, {})
@@ -104,11 +88,10 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
         close_zygotes()  # it would wait for the next class; what it leaves behind then is looked for below
         tempfile.tempdir = None
         del os.environ["LSDL_TEST_SECRET"]
-        for one in sockets:
-            one.close()
+        targeted.close()
     rows = {row.student: row for row in report.rows}
     changed = [str(path) for path in kept if not path.is_file() or _digest(path) != before[path]]
-    outputs = {student: _outputs(root, student, week.name) for student in rows}
+    outputs = {student: outputs_of(week, student) for student in rows}
     left = _left_behind(scratch)
     shutil.rmtree(scratch, ignore_errors=True)
     made = make_feedback(week, ["forged_text", "script"])
@@ -127,37 +110,6 @@ def _hand_in(folder: Path, student: str, week: Path, solved: dict, sources: dict
     target = folder / student / week.name
     target.mkdir(parents=True)
     (target / "homework.ipynb").write_text(json.dumps(notebook))
-
-
-def _header(text: str, key: str, default: str = "") -> str:
-    found = re.search(rf"^# {key}:(.*)$", text, re.MULTILINE)
-    return found[1].strip() if found else default
-
-
-def _listen(base: Path, connections: list[str]) -> Iterator[socket.socket]:
-    for name, one, address in (
-        ("tcp", socket.socket(socket.AF_INET), ("127.0.0.1", 0)),
-        ("path", socket.socket(socket.AF_UNIX), str(base / "socket")),
-        ("abstract", socket.socket(socket.AF_UNIX), f"\0lsdl-{os.getpid()}"),
-    ):
-        one.bind(address)
-        one.listen()
-        threading.Thread(target=_accept, args=(name, one, connections), daemon=True).start()
-        yield one
-
-
-def _accept(name: str, one: socket.socket, connections: list[str]) -> None:
-    try:
-        one.accept()
-        connections.append(name)
-    except OSError:
-        pass  # closed at the end
-
-
-def _outputs(root: Path, student: str, week: str) -> str:
-    path = root / "gradebook" / "autograded" / student / week / "homework.ipynb"
-    cells = json.loads(path.read_text())["cells"]
-    return json.dumps([cell.get("outputs", []) for cell in cells])
 
 
 def _digest(path: Path) -> str:
@@ -180,10 +132,10 @@ def _left_behind(scratch: Path) -> list[str]:
 @pytest.mark.parametrize("attack", [path.stem for path in ATTACKS])
 def test_attack_earns_what_it_should(attacked: Attacked, attack: str) -> None:
     text = (REPOSITORY / "tests" / "submissions" / f"{attack}.py").read_text()
-    lost, row = _header(text, "points").split(), attacked.rows[attack]
+    lost, row = header(text, "points").split(), attacked.rows[attack]
     expected = {name: 0 if name in lost else points for name, points in POINTS.items()}
     assert {name: row.cells[name].points for name in POINTS} == expected, row
-    assert row.status == _header(text, "status", "ok")
+    assert row.status == (header(text, "status") or "ok")
     assert all(row.cells[name].message for name in lost)
     assert not row.unsafe
 

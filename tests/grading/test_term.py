@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -442,7 +443,9 @@ def test_ctrl_c_waits_for_what_is_held_and_comes_once(capfd: pytest.CaptureFixtu
 
 @pytest.mark.slow
 @pytest.mark.linux
-def test_ctrl_c_ends_a_run_in_seconds_and_the_same_command_goes_on(week: Path, submit: Callable[..., Path]) -> None:
+def test_ctrl_c_ends_a_run_in_seconds_and_the_same_command_goes_on(
+    week: Path, submit: Callable[..., Path], request: pytest.FixtureRequest
+) -> None:
     def slow(notebook: dict) -> None:
         notebook["cells"][1]["source"] = "import time\ntime.sleep(100)\ndef double(x):\n    return 2 * x"
 
@@ -464,7 +467,7 @@ def test_ctrl_c_ends_a_run_in_seconds_and_the_same_command_goes_on(week: Path, s
                 timers[-1].start()
 
     # A second press that comes when the run has ended is nobody's: it would end the test's own process.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN)))
     for options in ({}, {"regrade": True}):
         begin = time.monotonic()
         with pytest.raises(Stopped, match="1 of 2 students are finished. The same command goes on."):
@@ -472,7 +475,6 @@ def test_ctrl_c_ends_a_run_in_seconds_and_the_same_command_goes_on(week: Path, s
         for timer in timers:
             timer.join()
         assert time.monotonic() - begin < 60 and seen == [("ada", "ok False")]
-    signal.signal(signal.SIGINT, before)
     (folder / "bob" / WEEK / "homework.ipynb").write_bytes(solved)
     done: list[tuple[str, bool]] = []
     report = grade(week, folder, unsafe=bool(UNSAFE), regrade=True, progress=lambda row, *_: done.append((row.student, row.resumed)))  # fmt: skip

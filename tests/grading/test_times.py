@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lsdl.grading import GradingError
-from lsdl.grading.collect import find_submissions
+from lsdl.grading.collect import find_hand_ins
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
 from lsdl.grading.scores import all_marks, final_marks
@@ -117,7 +117,7 @@ def test_k10_nbgraders_timestamp(tmp_path: Path, text: str, expected: datetime) 
     folder.mkdir(parents=True)
     (folder / "homework.ipynb").write_text("{}")
     (folder / "timestamp.txt").write_text(text)
-    (entry,) = find_submissions(tmp_path, "week97-tiny")
+    (entry,) = find_hand_ins(tmp_path, "week97-tiny").entries
     assert (entry.handed_in, entry.notes) == (expected, ())
 
 
@@ -126,7 +126,7 @@ def test_k10_an_unclear_timestamp_is_said(tmp_path: Path, recwarn: pytest.Warnin
     folder.mkdir(parents=True)
     (folder / "homework.ipynb").write_text("{}")
     (folder / "timestamp.txt").write_text("2026-10-02 01:30 MSK")
-    (entry,) = find_submissions(tmp_path, "week97-tiny")
+    (entry,) = find_hand_ins(tmp_path, "week97-tiny").entries
     assert entry.handed_in is None and not recwarn.list
     assert entry.notes == (
         "timestamp.txt says '2026-10-02 01:30 MSK', which is not clear (write it like 2026-10-02 09:30 UTC): it counts as on time.",
