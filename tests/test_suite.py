@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,34 @@ def test_changed_weeks_are_those_with_edited_or_new_files(tmp_path: Path) -> Non
     (tmp_path / "week01-a" / "helpers.py").write_text("A = 2\n")
     (tmp_path / "week03-c" / "new.py").touch()
     assert changed_weeks(tmp_path) == {"week01-a", "week03-c"}
+
+
+GROUPED = """
+import pytest
+pytestmark = pytest.mark.xdist_group("one")
+SEEN = set()
+@pytest.mark.parametrize("number", range(4))
+def test_here(number): SEEN.add(number); assert SEEN == set(range(number + 1))
+"""
+
+
+def test_a_group_stays_on_one_worker_in_its_order(tmp_path: Path) -> None:
+    """pytest-xdist writes the group into the node id: a pytest that reads it elsewhere spreads the group, and says nothing."""
+    (tmp_path / "test_grouped.py").write_text(GROUPED)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        "--dist",
+        "loadgroup",
+        "-p",
+        "no:cacheprovider",
+        "test_grouped.py",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTEST_ADDOPTS": ""}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
