@@ -8,6 +8,7 @@ no points is no error.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -485,16 +486,28 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show ends no run
     try:
-        app()
+        try:
+            app()
+        finally:
+            _flush_output()
     except Exception as error:
-        if not isinstance(error, (*_expected_errors(), OSError, UnicodeError)):
+        if not (sentence := _sentence(error)):
             raise
-        print(_sentence(error), file=sys.stderr)
+        print(sentence, file=sys.stderr)
         sys.exit(2)
 
 
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again at its end, and complains
+        raise
+
+
 def _sentence(error: Exception) -> str:
-    """What to say of an error, in one sentence."""
+    """What to say of an error that a user can mend, in one sentence; "" of any other."""
+    from lsdl.grading.refusals import refusal
     from lsdl.printable import printable
 
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
@@ -508,7 +521,7 @@ def _sentence(error: Exception) -> str:
         return printable(f"{places or 'A file'} cannot be used: {mend}.")
     if isinstance(error, UnicodeError):
         return printable(f"A text or a file name is not UTF-8: {error}.")
-    return printable(str(error))
+    return printable(str(error)) if isinstance(error, (*_expected_errors(), OSError)) else refusal(error)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:

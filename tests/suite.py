@@ -81,7 +81,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Longest first; a file of a week's own tests stays on one worker, because it shares what it loaded."""
+    """Longest first; a file of the toolkit or of a week's own tests stays on one worker, because it shares what it made."""
     changed = config.stash.get(CHANGED, None)
     if changed is not None:
         # lint takes a second a week, and what all weeks share may have changed
@@ -89,7 +89,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
     for item in items:
-        if "instructor/tests" in item.nodeid:
+        alone = "instructor/tests" in item.nodeid or week_of(item.nodeid) is None
+        if alone and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: next((i for i, stem in enumerate(LONGEST) if stem in item.nodeid), len(LONGEST)))
 

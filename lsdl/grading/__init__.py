@@ -6,6 +6,7 @@
 - verdict.py: what the judge says of a notebook
 - execute.py: one notebook through its kernel; judge.py: graded cells decided from answers, outside the kernel
 - grade.py: a folder of submissions to rows and JSON; terminal_report.py, html_report.py: the same for people
+- refusals.py: a full disk, a locked gradebook: a sentence each
 - feedback.py: what nbgrader's feedback leaves out
 - release.py: the student version of one homework; publish.py: the student's tree
 - examine.py: what is wrong with this machine, or with this notebook

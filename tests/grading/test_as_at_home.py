@@ -17,7 +17,8 @@ from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 from nbformat import NotebookNode, from_dict
 
-from lsdl.grading.autograder import Job, Result, run_job
+from lsdl.cells import grade_id
+from lsdl.grading.autograder import Job, run_job
 from lsdl.grading.stand_ins import SAID
 
 pytestmark = pytest.mark.linux
@@ -238,13 +239,18 @@ HONEST = {
 }
 
 
-@pytest.mark.parametrize("name", HONEST)
-def test_honest_work_earns_all(week: Path, name: str) -> None:
-    result = run_job(Job(week, "ada", solved(week, **HONEST[name])))
+# As one notebook each: they change different answers.
+TOGETHER = [("pip on top", "another program", "two workers"), ("%pip on top", "all processors")]
+TOGETHER += [(name,) for name in HONEST if not any(name in names for names in TOGETHER)]
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids=", ".join)
+def test_honest_work_earns_all(week: Path, names: tuple[str, ...]) -> None:
+    answers = {answer: source for name in names for answer, source in HONEST[name].items()}
+    assert len(answers) == len(names)
+    result = run_job(Job(week, "ada", solved(week, **answers)))
     assert sum(points or 0 for points in result.verdict.points.values()) == 7, result.verdict
-    shown = _text(result)
-    assert (SAID in shown) == (name not in ("another folder", "%cd"))
-
-
-def _text(result: Result) -> str:
-    return "".join(output.get("text", "") for cell in result.executed["cells"] for output in cell.get("outputs", []))
+    for answer in answers:  # its own cell, or a test of it, says what was not run
+        cells = [cell for cell in result.executed["cells"] if str(grade_id(cell)).startswith(answer)]
+        shown = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+        assert (SAID in shown) == (names[0] not in ("another folder", "%cd"))

@@ -33,27 +33,39 @@ def run(week: Path, *before: str, **sources: str) -> Result:
 
 @pytest.mark.linux
 @pytest.mark.parametrize(
-    ("answer", "cause"),
+    "ended",
     [
-        (
-            f"from helpers import column_mean\n{RIGHT}",
-            "The cause: the cell standardise ended with ImportError: cannot import name 'column_mean' from 'helpers' (helpers.py).",
-        ),
-        (
-            f"from google.colab import drive\n{RIGHT}",
-            "The cause: the cell standardise ended with ModuleNotFoundError: No module named 'google'. "
-            "In the grader there are no packages but those of the course, and pip installs none.",
-        ),
-        (f"{RIGHT}    )", "The cause: the cell standardise ended with SyntaxError: unmatched ')' (line 3)."),
-        (f"load('data')\n{RIGHT}", "The cause: the cell standardise ended with NameError: name 'load' is not defined."),
-        (f"import time\ntime.sleep(60)\n{RIGHT}", "The cause: the cell standardise ran longer than 4 s."),
+        {
+            "standardise": (
+                f"from helpers import column_mean\n{RIGHT}",
+                "ended with ImportError: cannot import name 'column_mean' from 'helpers' (helpers.py).",
+            ),
+            "dropout": (
+                "from google.colab import drive\ndef dropout(x, p, generator):\n    return x\n",
+                "ended with ModuleNotFoundError: No module named 'google'. "
+                "In the grader there are no packages but those of the course, and pip installs none.",
+            ),
+            "classify": (
+                "def classify(c, x):\n    return x\n    )",
+                "ended with SyntaxError: unmatched ')' (line 3).",
+            ),
+        },
+        {
+            "standardise": (f"import time\ntime.sleep(60)\n{RIGHT}", "ran longer than 4 s."),
+            "dropout": (
+                "load('data')\ndef dropout(x, p, generator):\n    return x\n",
+                "ended with NameError: name 'load' is not defined.",
+            ),
+        },
     ],
-    ids=["own helper", "colab", "syntax", "another name", "time"],
+    ids=["own helper, Colab, syntax", "time, another name"],
 )
-def test_a_name_error_quotes_the_error_of_the_answer(week: Path, answer: str, cause: str) -> None:
-    messages = run(week, standardise=answer).verdict.messages
-    assert messages["standardise_value"] == f"NameError: name 'standardise' is not defined. {cause}"
-    assert messages["standardise_constant"].endswith(cause)
+def test_a_name_error_quotes_the_error_of_the_answer(week: Path, ended: dict[str, tuple[str, str]]) -> None:
+    messages = run(week, **{name: source for name, (source, _) in ended.items()}).verdict.messages
+    for name, (_, cause) in ended.items():
+        found = [text for cell, text in messages.items() if cell.startswith(f"{name}_")]
+        assert found[0] == f"NameError: name '{name}' is not defined. The cause: the cell {name} {cause}"
+        assert all(text.endswith(cause) for text in found)
 
 
 @pytest.mark.linux
@@ -81,21 +93,21 @@ def test_what_is_refused_is_said_to_be_the_graders(week: Path) -> None:
 
 @pytest.mark.linux
 @pytest.mark.parametrize(
-    ("end", "cause"),
+    ("end", "cause", "in_an_answer"),
     [
-        ("os._exit(3)", "os._exit or a similar call ended it (exit code 3)"),
-        ("os.kill(os.getpid(), 9)", "it was killed, most likely because the machine had no memory left"),
-        ("import ctypes; ctypes.string_at(0)", "a library crashed (SIGSEGV)"),
-        ("os.abort()", "a library gave up (SIGABRT), most likely for lack of memory"),
+        ("os._exit(3)", "os._exit or a similar call ended it (exit code 3)", True),
+        ("os.kill(os.getpid(), 9)", "it was killed, most likely because the machine had no memory left", False),
+        ("import ctypes; ctypes.string_at(0)", "a library crashed (SIGSEGV)", True),
+        ("os.abort()", "a library gave up (SIGABRT), most likely for lack of memory", False),
     ],
     ids=["exit", "killed", "crash", "abort"],
 )
-def test_an_ended_kernel_names_cell_source_and_cause(week: Path, end: str, cause: str) -> None:
-    failure = run(week, f"import os\n{end}").verdict.failure
-    assert failure == f"The notebook ended its own kernel in the cell that begins with `import os`: {cause}."
-    verdict = run(week, dropout=f"import os\n{end}").verdict
-    assert verdict.failure == f"The notebook ended its own kernel in the cell dropout: {cause}."
-    assert verdict.points["standardise_value"] == 3
+def test_an_ended_kernel_names_cell_source_and_cause(week: Path, end: str, cause: str, in_an_answer: bool) -> None:
+    source = f"import os\n{end}"
+    verdict = (run(week, dropout=source) if in_an_answer else run(week, source)).verdict
+    where = "dropout" if in_an_answer else "that begins with `import os`"
+    assert verdict.failure == f"The notebook ended its own kernel in the cell {where}: {cause}."
+    assert verdict.points["standardise_value"] == (3 if in_an_answer else 0)
 
 
 def test_processor_time_and_other_processors_are_causes(week: Path) -> None:
