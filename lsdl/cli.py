@@ -443,6 +443,7 @@ def leaderboard(
     from lsdl.author.course import WeekPaths, find_week
     from lsdl.files import write_whole
     from lsdl.grading import leaderboard as board_of
+    from lsdl.grading.competition import make as make_competition
     from lsdl.grading.keys import choose_key
     from lsdl.grading.terminal_report import plain_table
     from lsdl.printable import printable
@@ -455,7 +456,7 @@ def leaderboard(
     if make is not None:
         path, line = choose_key(WeekPaths.at(folder), key, demo=demo)
         say(f"Key: {line}")
-        say(board_of.make(folder, make, path.read_bytes(), scale.value))
+        say(make_competition(folder, make, path.read_bytes(), scale.value))
         return
     options = {"final": final, "models": not no_models, "without": without or (), "encoding": encoding, "names": names}
     board = board_of.rank(folder, submissions, **options, say=say)

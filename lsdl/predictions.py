@@ -1,7 +1,6 @@
 """A competition's predictions.csv: read and checked alike at home (`lsdl doctor predictions.csv`) and by the instructor.
 
-The file has the columns `id` and `class`, a line for each picture, commas between, UTF-8; the order of the lines is free. Only the
-standard library is needed.
+The file has the columns `id` and `class`, a line for each picture, commas between, UTF-8; the order of the lines is free.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ def read_predictions(data: bytes, ids: Collection[str], classes: Collection[str]
 
     Args:
         data: the file's bytes; a byte order mark and line ends of Windows are taken.
-        ids: every one has to be there once, and no other.
-        classes: the names that a prediction may have.
+        ids, classes: every id has to be there once, and no other; these are the names of the classes.
 
     Raises:
         BadPredictions: the file is not such a table.
@@ -52,18 +50,16 @@ def read_predictions(data: bytes, ids: Collection[str], classes: Collection[str]
         if len(line) != len(COLUMNS):
             raise BadPredictions(f"Entry {number} has {len(line)} values instead of 2: {_some(line)}.")
     counts, known = Counter(name for name, _ in lines), set(ids)
-    for what, wrong in (
-        ("are there more than once: keep one line per picture", [name for name in counts if counts[name] > 1]),
-        ("are no pictures of this test: predict those of test.safetensors", [name for name in counts if name not in known]),
-        ("are missing: every picture of the test needs a line", [name for name in ids if name not in counts]),
-    ):  # fmt: skip
-        if wrong:
-            raise BadPredictions(f"{len(wrong)} ids ({_some(wrong)}) {what}.")
     strange = sorted({name for _, name in lines} - set(classes))
-    if strange:
-        mend = "write the class's name, not its number" if strange[0].isdigit() else f"take the names of {SAMPLE}"
-        raise BadPredictions(f"{len(strange)} classes do not exist ({_some(strange)}): {mend}.")
-    return {name: predicted for name, predicted in lines}
+    for what, wrong, mend in (
+        ("Repeated ids", [name for name in counts if counts[name] > 1], "keep one line per picture"),
+        ("Unknown ids", [name for name in counts if name not in known], "predict the pictures of test.safetensors"),
+        ("Missing ids", [name for name in ids if name not in counts], "every picture of the test needs a line"),
+        ("Unknown classes", strange, f"take the names, no numbers, of {SAMPLE}"),
+    ):
+        if wrong:
+            raise BadPredictions(f"{what} ({len(wrong)}): {_some(wrong)}; {mend}.")
+    return dict(lines)
 
 
 def examine(file: Path) -> tuple[list[str], list[str]]:
@@ -72,11 +68,11 @@ def examine(file: Path) -> tuple[list[str], list[str]]:
     Raises:
         OSError: the file cannot be read.
     """
+    with file.open("rb") as opened:
+        data = opened.read(MAX_BYTES + 1)
     sample = file.with_name(SAMPLE)
     if not sample.is_file():
         return [f"{SAMPLE} is not beside {file.name}: put it there, it says which ids and classes there are."], []
-    with file.open("rb") as opened:
-        data = opened.read(MAX_BYTES + 1)
     try:
         ids, classes = zip(*_lines(sample.read_bytes())[1:], strict=True)
         read_predictions(data, ids, set(classes))

@@ -1,56 +1,31 @@
-"""A week's competition: its pictures, the ranking of what was handed in, and the points that `lsdl scores` adds.
+"""The ranking of a week's competition (competition.py): what was handed in, reproduced, placed, shown, and its points for `lsdl scores`.
 
-`make` draws the pictures from the instructor's key and splits them by drawing: the public part gives the points for thresholds, the private one the
-place. Handed in beside the notebook are `predictions.csv` (lsdl/predictions.py) and `model.safetensors`. The grader predicts with the weights in a
-network of its own, so no code of a student runs. A model that gives another class for over 1 % of the pictures is "not reproduced" and has no points: so
-are test-time augmentation, ensembles and labels by hand.
-
-What a week gives, and nothing else is known of it here:
-
-- `leaderboard.toml`, with the tables [smoke] and [full]; numbers are read as exact fractions:
-    thresholds = [[0.47, 1], [0.5, 1]]   public accuracy that has to be reached, and its points
-    place = 3                            place * (1 - (place - 1) / participants) on private hits, among those who reached the last threshold;
-                                         a place is 1 + how many of them have more hits
-    best_measured = 0.52                 accuracy of our best run; more than 10 points over it is marked for a person
-    model_mb = 8                         largest model.safetensors
-- `helpers.py`, with functions of a scale ("smoke" or "full"):
-    competition_classes(scale) -> Sequence[str]: names, index = label
-    competition_model(scale) -> nn.Module: a fresh network, whose state_dict says names and shapes; normalised pictures (`lsdl.data.emoji.normalise`)
-        (batch, 3, size, size) -> logits (batch, classes)
-    competition_tests(scale, generator) -> (images, labels, drawings): (n, 3, size, size) uint8, (n,) int64, and (n,) int64, which drawing a picture is a
-        copy of; every random number is drawn from the CPU generator. A class has two drawings or more, a drawing one class.
+Handed in beside the notebook are `predictions.csv` (lsdl/predictions.py) and `model.safetensors`. The public part of the drawings gives the points of the
+thresholds, the private one the place. The grader predicts with the weights in a network of its own, so no code of a student runs. A model that gives
+another class for over 1 % of the pictures is "not reproduced" and has no points: so are test-time augmentation, ensembles and labels by hand.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import hmac
-import importlib
 import json
-import tomllib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 from html import escape
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import safe_open
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from lsdl.author.course import WeekPaths
-from lsdl.author.homework import Homework
 from lsdl.features import embed
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.collect import HandIns, Submission, find_hand_ins, read_bytes
+from lsdl.grading.competition import PICTURES, RULES, Rules, Solution, helpers_of, read_rules, read_solution
 from lsdl.grading.hand_ins import title_and_due
 from lsdl.grading.html_report import CSS, POLICY
 from lsdl.grading.points import plain
@@ -58,44 +33,15 @@ from lsdl.grading.roster import read_roster
 from lsdl.grading.scores import csv_text
 from lsdl.grading.unpack import Wanted
 from lsdl.intake import BadNotebook
-from lsdl.predictions import MAX_BYTES, NAME, SAMPLE, BadPredictions, read_predictions
+from lsdl.predictions import MAX_BYTES, NAME, BadPredictions, read_predictions
 from lsdl.printable import printable, printable_name
 from lsdl.probes import clustered_error
 from lsdl.weights import BadWeights, read_weights
 
-RULES, MODEL, PICTURES = "leaderboard.toml", "model.safetensors", "test.safetensors"
+MODEL = "model.safetensors"
 PREDICTIONS = Wanted(".csv", "predictions", MAX_BYTES)
-CONTRACT = ("competition_classes", "competition_model", "competition_tests")
 REPRODUCED, SURPRISING = Fraction(99, 100), Fraction(1, 10)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
-
-
-class Rules(BaseModel):
-    """A table of `leaderboard.toml`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    thresholds: tuple[tuple[Decimal, Decimal], ...] = Field(min_length=1)
-    place: Decimal = Field(ge=0)
-    best_measured: Decimal = Field(ge=0, le=1)
-    model_mb: int = Field(gt=0)
-
-    @property
-    def most(self) -> Decimal:
-        """All points together."""
-        return self.place + sum(points for _, points in self.thresholds)
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The pictures' truth, in the order of their ids; tensors have one entry for each."""
-
-    scale: str
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]
-    labels: Tensor  # int64
-    public: Tensor  # bool
-    drawings: Tensor  # int64
 
 
 @dataclass
@@ -147,77 +93,6 @@ class Board:
         return sum(row.place is not None for row in self.rows)
 
 
-# Before the competition
-
-
-def make(week: Path, folder: Path, key: bytes, scale: str = "smoke") -> str:
-    """Draw the competition: pictures and a sample for students into `folder`, the solution into gradebook/leaderboard/.
-
-    Returns:
-        A line that says what there is.
-
-    Raises:
-        GradingError: the week does not keep the contract, or another competition of this week is there already.
-    """
-    paths = WeekPaths.at(week)
-    seed = int.from_bytes(hmac.digest(key.strip(), f"{paths.name}/leaderboard".encode(), "sha256")[:8]) >> 1
-    generator = torch.Generator().manual_seed(seed)
-    with _helpers(week) as helpers:
-        images, labels, drawings = helpers.competition_tests(scale, generator)
-        classes = tuple(helpers.competition_classes(scale))
-    public, order = split(labels, drawings, generator), torch.randperm(len(images), generator=generator)
-    ids = [
-        f"p{number:0{len(str(len(order)))}d}" for number in range(1, len(order) + 1)
-    ]  # a spreadsheet leaves them alone
-    about = {"classes": json.dumps(classes), "scale": scale}
-    pictures = save({"images": images[order].contiguous()}, about)
-    lines = [
-        [ids[i], classes[labels[k]], "public" if public[k] else "private", int(drawings[k])]
-        for i, k in enumerate(order.tolist())
-    ]
-    made = {
-        paths.leaderboard(f".{PICTURES}"): pictures,
-        paths.leaderboard(".solution.csv"): csv_text([["id", "class", "part", "drawing"], *lines]).encode(),
-    }
-    if any(path.is_file() and path.read_bytes() != data for path, data in made.items()):
-        raise GradingError(
-            f"{paths.leaderboard('.solution.csv').parent} holds another competition of {paths.name}, drawn from another key: "
-            "move its files away if nobody has its pictures."
-        )
-    sample = [[name, classes[i % len(classes)]] for i, name in enumerate(ids)]  # has every class, for `lsdl doctor`
-    made |= {folder / PICTURES: pictures, folder / SAMPLE: csv_text([["id", "class"], *sample]).encode()}
-    for path, data in made.items():
-        write_whole(path, data, private=path.parent != folder)
-    count = len(drawings.unique())
-    return f"{len(ids)} pictures of {count} drawings, {int(public.sum())} public: give students {folder / PICTURES} and {SAMPLE}"
-
-
-def split(labels: Tensor, drawings: Tensor, generator: torch.Generator) -> Tensor:
-    """Which pictures are public, (n,) bool: all copies of a drawing or none, every class on both sides, as many drawings on either.
-
-    First each class gives a drawing to either side, then the others are dealt out in random order.
-
-    Raises:
-        GradingError: a class has one drawing only, or a drawing two classes.
-    """
-    class_of = dict(zip(drawings.tolist(), labels.tolist(), strict=True))
-    if any(class_of[drawing] != label for drawing, label in zip(drawings.tolist(), labels.tolist(), strict=True)):
-        raise GradingError("competition_tests gives one drawing two classes: a drawing has one.")
-    names = sorted(class_of)
-    by_class: dict[int, list[int]] = {}
-    for place in torch.randperm(len(names), generator=generator).tolist():
-        by_class.setdefault(class_of[names[place]], []).append(names[place])
-    if any(len(found) < 2 for found in by_class.values()):
-        raise GradingError("competition_tests gives a class one drawing only: each needs one for either part.")
-    rest = [drawing for _, found in sorted(by_class.items()) for drawing in found[2:]]
-    order = torch.randperm(len(rest), generator=generator)[: (len(rest) + 1) // 2].tolist()
-    public = [found[0] for found in by_class.values()] + [rest[place] for place in order]
-    return torch.isin(drawings, torch.tensor(public))
-
-
-# After it
-
-
 def rank(
     week: Path,
     submissions: Path | None = None,
@@ -245,8 +120,8 @@ def rank(
     folder = submissions or paths.submitted
     if final and not models:
         raise GradingError("A final ranking needs the models: leave --no-models out.")
-    solution, rules = _read_solution(paths), _read_rules(week)
-    rules = rules[solution.scale]
+    solution = read_solution(paths)
+    rules = read_rules(week, solution.scale)
     wanted = Wanted(".safetensors", "model", rules.model_mb << 20)
     title, roster = title_and_due(paths)[0], read_roster(paths.root, names)
 
@@ -267,10 +142,8 @@ def rank(
     judge = _Judge(week, paths, solution, wanted.largest) if models else None
     rows = []
     for entry in tables.entries:
-        row = Row(
-            entry.student, notes=[*entry.notes, *(f"An older attempt does not count: {name}." for name in entry.older)]
-        )
-        rows.append(row)
+        older = [f"An older attempt does not count: {name}." for name in entry.older]
+        rows.append(row := Row(entry.student, notes=[*entry.notes, *older]))
         try:
             predicted = _predicted(row, entry, base, solution)
             model = weights.get(entry.student)
@@ -281,12 +154,10 @@ def rank(
             if judge is not None:
                 row.agreed = judge.agreed(data, predicted, lambda line, who=entry.student: say(f"{who}: {line}"))
                 if row.agreed < REPRODUCED * len(predicted):
-                    share = 100 * row.agreed / len(predicted)
-                    raise BadWeights(
-                        f"Not reproduced: the model gives the same class for {share:.1f} % of the pictures, 99 are needed."
-                    )
+                    share = f"{100 * row.agreed / len(predicted):.1f} % of the pictures, 99 are needed"
+                    raise BadWeights(f"Not reproduced: the model gives the same class for {share}.")
         except (BadNotebook, BadPredictions, BadWeights) as error:
-            row.problem = printable(str(error))
+            row.problem = printable_name(str(error))
         if entry.student in without:
             row.problem = "Left out: a person found that it breaks the rules."
     pictures = (week / RULES, paths.leaderboard(".solution.csv"), paths.leaderboard(f".{PICTURES}"))
@@ -302,11 +173,9 @@ def _predicted(row: Row, entry: Submission, base: Path, solution: Solution) -> T
     """The predicted labels, (n,) int64, in the order of the ids; sets what is right in the row."""
     data = read_bytes(entry, base, PREDICTIONS)
     row.digests[NAME] = hashlib.sha256(data).hexdigest()
-    table, place = (
-        read_predictions(data, solution.ids, solution.classes),
-        {name: k for k, name in enumerate(solution.classes)},
-    )
-    predicted = torch.tensor([place[table[name]] for name in solution.ids])
+    classes = read_predictions(data, solution.ids, solution.classes)
+    label = {name: k for k, name in enumerate(solution.classes)}
+    predicted = torch.tensor([label[classes[name]] for name in solution.ids])
     row.right = predicted == solution.labels
     return predicted
 
@@ -315,7 +184,7 @@ class _Judge:
     """Predicts with models that were handed in; remembers in gradebook/leaderboard/WEEK.models.json what it has run."""
 
     def __init__(self, week: Path, paths: WeekPaths, solution: Solution, largest: int) -> None:
-        with _helpers(week) as helpers:
+        with helpers_of(week) as helpers:
             self.network: nn.Module = helpers.competition_model(solution.scale)
         pictures = paths.leaderboard(f".{PICTURES}").read_bytes()
         self.images, self.largest, self.memory = load(pictures)["images"], largest, paths.leaderboard(".models.json")
@@ -346,37 +215,26 @@ class _Judge:
 def _award(board: Board) -> None:
     """Thresholds, places, points and the order of the rows."""
     rules, public, private = board.rules, board.solution.public, ~board.solution.public
-    parts, drawings = ([public, private] if board.final else [public]), board.solution.drawings[private]
+    best, parts = Fraction(rules.best_measured) + SURPRISING, [public, private] if board.final else [public]
     for row in (row for row in board.rows if not row.problem):
-        for least, points in rules.thresholds:
-            if row.hits(public) >= Fraction(least) * int(public.sum()):
-                row.reached += 1
-                row.points += Fraction(points)
-        best = Fraction(rules.best_measured) + SURPRISING
+        hits, count = row.hits(public), int(public.sum())
+        reached = [Fraction(points) for least, points in rules.thresholds if hits >= Fraction(least) * count]
+        row.reached, row.points = len(reached), Fraction(sum(reached) if board.final else 0)
         if any(row.hits(part) > best * int(part.sum()) for part in parts):
-            row.notes.append(
-                f"To be looked at: over 10 points better than our best run ({100 * rules.best_measured:g} %)."
-            )
-    shown = private if board.final else public
-    board.rows.sort(
-        key=lambda row: (
-            bool(row.problem),
-            board.final and row.reached < len(rules.thresholds),
-            -row.hits(shown),
-            row.student,
-        )
-    )
+            known = f"{100 * rules.best_measured:g} %"
+            row.notes.append(f"To be looked at: over 10 points better than our best run ({known}).")
+    all_reached, part = len(rules.thresholds), parts[-1]
+    behind = {row.student: board.final and row.reached < all_reached for row in board.rows}
+    board.rows.sort(key=lambda row: (bool(row.problem), behind[row.student], -row.hits(part), row.student))
     if not board.final:
-        for row in board.rows:
-            row.points = Fraction(0)
         return
-    ranked = [row for row in board.rows if not row.problem and row.reached == len(rules.thresholds)]
+    ranked = [row for row in board.rows if not row.problem and row.reached == all_reached]
     hits = [row.hits(private) for row in ranked]
     for row, own, after in zip(ranked, hits, [*ranked[1:], None], strict=True):
         row.place = 1 + sum(other > own for other in hits)
         row.points += Fraction(rules.place) * (1 - Fraction(row.place - 1, len(ranked)))
         if after is not None:
-            error = clustered_error(row.right[private], after.right[private], drawings)
+            error = clustered_error(row.right[private], after.right[private], board.solution.drawings[private])
             row.to_next = 100 * (own - after.hits(private)) / int(private.sum()), error
 
 
@@ -385,18 +243,18 @@ def _award(board: Board) -> None:
 
 def table(board: Board) -> list[list[str]]:
     """The ranking as text, its header first; nothing is escaped."""
-    parts = {"public %": board.solution.public} | ({"private %": ~board.solution.public} if board.final else {})
-    ends = (["to the next", "points"] if board.final else []) + ["notes"]
-    lines = [[*(["place"] if board.final else []), "student", *parts, *ends]]
+    final, public = board.final, board.solution.public
+    parts = {"public %": public, "private %": ~public} if final else {"public %": public}
+    lines = [[*(["place"] if final else []), "student", *parts, *(["to the next", "points"] if final else []), "notes"]]
     for row in board.rows:
-        shown = [
+        line = [row.student]
+        line += [
             "" if row.right is None else f"{100 * row.hits(part) / int(part.sum()):.2f}" for part in parts.values()
         ]
-        apart = "" if row.to_next is None else "{:.2f} ± {:.2f}".format(*row.to_next)
-        ends = ([apart, plain(float(row.points))] if board.final else []) + [
-            " ".join(filter(None, [row.problem, *row.notes]))
-        ]
-        lines.append([*([str(row.place or "")] if board.final else []), row.student, *shown, *ends])
+        if final:
+            apart = "" if row.to_next is None else "{:.2f} ± {:.2f}".format(*row.to_next)
+            line = [str(row.place or ""), *line, apart, plain(float(row.points))]
+        lines.append([*line, " ".join(filter(None, [row.problem, *row.notes]))])
     return lines
 
 
@@ -416,12 +274,8 @@ def summary(board: Board) -> str:
 
 def for_spreadsheets(board: Board) -> str:
     """The table as CSV; no cell of it is a formula."""
-    return csv_text(
-        [
-            [f"'{cell}" if cell.startswith(FORMULA) else cell for cell in map(printable_name, line)]
-            for line in table(board)
-        ]
-    )
+    lines = [[printable_name(cell) for cell in line] for line in table(board)]
+    return csv_text([[f"'{cell}" if cell.startswith(FORMULA) else cell for cell in line] for line in lines])
 
 
 def html_page(board: Board) -> str:
@@ -445,66 +299,11 @@ def json_text(board: Board) -> str:
 
 def _entry(board: Board, row: Row) -> dict[str, Any]:
     entry: dict[str, Any] = {"problem": row.problem, "notes": row.notes, "agreed": row.agreed, "digests": row.digests}
-    public = board.solution.public
-    entry |= {"public": f"{row.hits(public)} of {int(public.sum())}"} if row.right is not None else {}
+    parts = {"public": board.solution.public} | ({"private": ~board.solution.public} if board.final else {})
+    if row.right is not None:
+        entry |= {name: f"{row.hits(part)} of {int(part.sum())}" for name, part in parts.items()}
     if board.final:
         place = f"place {row.place} of {board.participants}" if row.place else "no place"
-        thresholds = f"{row.reached} of {len(board.rules.thresholds)} thresholds"
-        entry |= {
-            "points": round(float(row.points), 4),
-            "place": row.place,
-            "why": row.problem or f"{thresholds}, {place}",
-        }
-        entry |= {"private": f"{row.hits(~public)} of {int((~public).sum())}"} if row.right is not None else {}
+        why = row.problem.rstrip(".") or f"{row.reached} of {len(board.rules.thresholds)} thresholds, {place}"
+        entry |= {"points": round(float(row.points), 4), "place": row.place, "why": why}
     return entry
-
-
-# Files
-
-
-@contextmanager
-def _helpers(week: Path) -> Iterator[ModuleType]:
-    with Homework(week).at_home():
-        module = importlib.import_module("helpers")
-        absent = [name for name in CONTRACT if not hasattr(module, name)]
-        if absent:
-            raise GradingError(
-                f"{week.name}/helpers.py does not define {absent[0]}, which a competition needs (lsdl/grading/leaderboard.py)."
-            )
-        yield module
-
-
-def _read_rules(week: Path) -> dict[str, Rules]:
-    path = week / RULES
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-        return {scale: Rules.model_validate(tables[scale]) for scale in ("smoke", "full")}
-    except FileNotFoundError:
-        raise GradingError(f"{week.name} has no competition: {path} does not exist.") from None
-    except (tomllib.TOMLDecodeError, KeyError, ValidationError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else f"{error}"
-        raise GradingError(
-            f"{path} needs tables [smoke] and [full] as lsdl/grading/leaderboard.py describes them ({said})."
-        ) from None
-
-
-def _read_solution(paths: WeekPaths) -> Solution:
-    try:
-        with safe_open(paths.leaderboard(f".{PICTURES}"), "pt") as file:
-            about = file.metadata()
-        text = paths.leaderboard(".solution.csv").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise GradingError(
-            f"The competition of {paths.name} was not made: lsdl leaderboard {paths.name} --make DIR --key FILE."
-        ) from None
-    lines: Sequence[dict[str, str]] = list(csv.DictReader(text.splitlines()))
-    classes = tuple(json.loads(about["classes"]))
-    return Solution(
-        about["scale"],
-        classes,
-        tuple(line["id"] for line in lines),
-        torch.tensor([classes.index(line["class"]) for line in lines]),
-        torch.tensor([line["part"] == "public" for line in lines]),
-        torch.tensor([int(line["drawing"]) for line in lines]),
-    )
