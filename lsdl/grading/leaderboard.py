@@ -266,10 +266,8 @@ def summary(board: Board) -> str:
         return f"{said} Places and points come with --final, from the other {len(board.solution.public) - count}."
     apart = [row.to_next for row in board.rows if row.to_next is not None]
     close = sum(difference <= 2 * error for difference, error in apart)
-    return (
-        f"{said} {board.participants} reached the last threshold. Of {len(apart)} differences to the next, {close} are within two standard "
-        "errors (drawings as clusters): those places are chance."
-    )
+    chance = f"Differences to the next within two standard errors (drawings as clusters): {close} of {len(apart)}"
+    return f"{said} {board.participants} reached the last threshold. {chance}; those places are chance."
 
 
 def for_spreadsheets(board: Board) -> str:
