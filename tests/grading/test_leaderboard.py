@@ -402,7 +402,12 @@ def test_hand_ins_are_found_by_the_collectors_rules(contest: Path, tmp_path: Pat
         for student in ("eve", "fay"):
             archive.writestr(f"{student}/predictions.csv", good)
             archive.writestr(f"{student}/model.safetensors", state)
-    assert {row.student: row.problem for row in rank(contest, whole, models=False).rows} == {"eve": "", "fay": ""}
+        archive.writestr("gus.zip", zipped.getvalue())  # 6 MB, which is too much for a table and not for an archive
+    assert {row.student: row.problem for row in rank(contest, whole, models=False).rows} == {
+        "eve": "",
+        "fay": "",
+        "gus": "",
+    }
     with pytest.raises(GradingError, match="holds no predictions.csv"):
         (tmp_path / "empty").mkdir()
         rank(contest, tmp_path / "empty")
