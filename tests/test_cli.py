@@ -27,6 +27,7 @@ COMMANDS = (
     "feedback",
     "handback",
     "extension",
+    "leaderboard",
     "scores",
     "final",
     "doctor",
