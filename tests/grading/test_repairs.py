@@ -292,7 +292,7 @@ def test_k3_a_picture_that_is_not_shown_is_named(released: Notebook) -> None:
     earned, findings, mended = graded(notebook, released)
     assert (earned, said(findings)) == (
         7,
-        "a picture in cell 18 is not shown (it has over 25,000,000 pixels; it is no PNG file; it is of the type webp): "
+        "a picture in cell 19 is not shown (it has over 25,000,000 pixels; it is no PNG file; it is of the type webp): "
         "ask for a PNG or JPEG of at most 25,000,000 pixels.",
     )
     assert mended["cells"][-1]["attachments"].keys() == {"b.png", "c.png"}  # feedback names them
