@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -233,12 +234,12 @@ def _award(board: Board) -> None:
         return
     ranked = [row for row in board.rows if not row.problem and row.reached == all_reached]
     hits = [row.hits(private) for row in ranked]
-    for row, own, after in zip(ranked, hits, [*ranked[1:], None], strict=True):
+    for row, own in zip(ranked, hits, strict=True):
         row.place = 1 + sum(other > own for other in hits)
         row.points += Fraction(rules.place) * (1 - Fraction(row.place - 1, len(ranked)))
-        if after is not None:
-            error = clustered_error(row.right[private], after.right[private], board.solution.drawings[private])
-            row.to_next = 100 * (own - after.hits(private)) / int(private.sum()), error
+    for row, after in pairwise(ranked):
+        error = clustered_error(row.right[private], after.right[private], board.solution.drawings[private])
+        row.to_next = 100 * (row.hits(private) - after.hits(private)) / int(private.sum()), error
 
 
 # Shown

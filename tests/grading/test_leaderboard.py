@@ -222,6 +222,15 @@ def test_thresholds_are_exact_and_ties_share_the_better_place() -> None:
     assert looked_at == {"b", "c"}  # b by its private part; 60 is not over 60
 
 
+def test_nobody_or_one_alone_over_the_last_threshold() -> None:
+    board = board_of({"a": (54, 90), "b": (20, 20)})
+    leaderboard._award(board)
+    assert board.participants == 0 and not any(row.points for row in board.rows) and "0 of 0" in summary(board)
+    board = board_of({"a": (54, 90), "b": (55, 20)})
+    leaderboard._award(board)
+    assert [(row.student, row.place, row.points) for row in board.rows] == [("b", 1, 9), ("a", None, 0)]
+
+
 def test_names_of_strangers_do_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
@@ -314,7 +323,7 @@ def test_models_are_run_and_must_agree(contest: Path) -> None:
 
 @pytest.mark.slow
 def test_the_points_in_the_marks(week: Path) -> None:
-    """Cells have 4 automatic points and a report ("why") of 2; the course says 10."""
+    """Cells have 4 automatic points and a report ("why") of 2; the course says 10. One of dan's other cells is open."""
     (week / "week.toml").write_text('required_cells = ["why"]\n')
     release(week, check=False)
     reports = {"ada": 1.5, "bob": 0.0, "cid": None, "dan": 2.0}
@@ -322,7 +331,7 @@ def test_the_points_in_the_marks(week: Path) -> None:
         for student, report in reports.items():
             book.update_or_create_student(student)
             book.add_submission(week.name, student)
-            for cell, auto in (("double_value", 3), ("square_value", 1)):
+            for cell, auto in (("double_value", 3), ("square_value", None if student == "dan" else 1)):
                 book.find_grade(cell, "homework", week.name, student).auto_score = auto
             why = book.find_grade("why", "homework", week.name, student)
             why.manual_score, why.needs_manual_grade = report, report is None
@@ -345,7 +354,7 @@ def test_the_points_in_the_marks(week: Path) -> None:
 
     ranking = {"most": 11, "students": final}
     for counts, before, after, bonus in (  # "bonus": at most 5 on top; "original": thresholds, place and report
-        ("bonus", (5.5, 0, 4, 6), (10.5, 0, 9, 6), 5),
+        ("bonus", (5.5, 0, 4, 5), (10.5, 0, 9, 5), 5),
         ("original", (1.5, 0, 0, 2), (11.75, 0, 6, 2), 3),
     ):
         found = marks(counts, None)
@@ -353,7 +362,8 @@ def test_the_points_in_the_marks(week: Path) -> None:
         assert all(mark.is_open and "competition is open" in mark.why for mark in found.values())
         found = marks(counts, ranking)
         assert points(found) == dict(zip(reports, after, strict=True))
-        assert {name for name, mark in found.items() if mark.is_open} == {"cid"}
+        open_marks = {name for name, mark in found.items() if mark.is_open}
+        assert open_marks == ({"cid", "dan"} if counts == "bonus" else {"cid"})
         assert (found["ada"].most, found["ada"].bonus, found["ada"].raw) == (10, bonus, 5.5)
         assert found["ada"].for_student == ("The competition gave 10.25 points (2 of 2 thresholds, place 1 of 3)",)
         lines = csv.DictReader(io.StringIO(marks_csv(all_marks(week.parent))))
