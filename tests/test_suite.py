@@ -82,3 +82,8 @@ def test_a_group_stays_on_one_worker_in_its_order(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=os.environ | {"PYTEST_ADDOPTS": ""}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_file_of_the_toolkit_stays_on_one_worker(request: pytest.FixtureRequest) -> None:
+    """So what its module's fixtures make, and its warm processes, are made once."""
+    assert request.node.get_closest_marker("xdist_group").args == ("tests/test_suite.py",)
