@@ -80,6 +80,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if first and first[0].startswith("week") and first[0] not in changed else None
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups here, too
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Longest first; a file of the toolkit or of a week's own tests stays on one worker, because it shares what it made."""
     changed = config.stash.get(CHANGED, None)

@@ -53,17 +53,19 @@ def test_changed_weeks_are_those_with_edited_or_new_files(tmp_path: Path) -> Non
     assert changed_weeks(tmp_path) == {"week01-a", "week03-c"}
 
 
+TESTS = Path(__file__).parent
 GROUPED = """
 import pytest
-pytestmark = pytest.mark.xdist_group("one")
 SEEN = set()
 @pytest.mark.parametrize("number", range(4))
 def test_here(number): SEEN.add(number); assert SEEN == set(range(number + 1))
 """
 
 
-def test_a_group_stays_on_one_worker_in_its_order(tmp_path: Path) -> None:
-    """pytest-xdist writes the group into the node id: a pytest that reads it elsewhere spreads the group, and says nothing."""
+def test_a_file_of_the_toolkit_stays_on_one_worker_in_its_order(tmp_path: Path) -> None:
+    """Else module fixtures are made twice. pytest-xdist writes groups into node ids, once: a pytest that reads them elsewhere, or a
+    plugin that groups later, spreads the file, and nothing says so."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["suite"]\n')
     (tmp_path / "test_grouped.py").write_text(GROUPED)
     command = [
         sys.executable,
@@ -79,6 +81,10 @@ def test_a_group_stays_on_one_worker_in_its_order(tmp_path: Path) -> None:
         "test_grouped.py",
     ]
     done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"PYTEST_ADDOPTS": ""}, capture_output=True, text=True
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTEST_ADDOPTS": "", "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
