@@ -38,6 +38,15 @@ Key = Annotated[
     Path | None,
     typer.Option("--key", help="File with the instructor's key for the hidden checks.", exists=True, dir_okay=False),
 ]
+Times = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with student, homework, handed_in: goes before what the gradebook knows. It is kept for all commands.",
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+    ),
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.", metavar="FILE")]
 
 
@@ -289,13 +298,16 @@ def grade(
 def feedback(
     week: OneWeek,
     student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.", metavar="ID")] = None,
+    times: Times = None,
 ) -> None:
     """Write a page for each graded student: points and hints, no hidden test, no script, no path of this machine."""
     from lsdl.author.course import find_week
     from lsdl.grading.feedback import make_feedback
 
+    _remember(times)
     for page in make_feedback(find_week(week), student or ()):
         console.print(str(page), markup=False, highlight=False, soft_wrap=True)
+    _say_untimed()
 
 
 @app.command(
@@ -317,6 +329,7 @@ def handback(
         str | None,
         typer.Option(help="The homework's column in Canvas's gradebook, if its name is another.", metavar="NAME"),
     ] = None,
+    times: Times = None,
 ) -> None:
     """Write what the course's platform takes back: all feedback in one zip, and the points after the rules as its CSV.
 
@@ -326,6 +339,7 @@ def handback(
     from lsdl.grading.handback import hand_back
     from lsdl.printable import printable
 
+    _remember(times)
     made = hand_back(find_week(week), sheet, column)
     lines = [f"{made.pages} pages: {made.zip}", f"marks: {made.table}"]
     if made.open:
@@ -334,8 +348,13 @@ def handback(
         lines.append(f"In the sheet but without a mark: {', '.join(made.sheet.without_mark)}.")
     if made.sheet.not_in_sheet:
         lines.append(f"Not in the sheet: {', '.join(made.sheet.not_in_sheet)}.")
+    if made.old_pages:
+        lines.append(
+            f"Pages that are older than the marks: {', '.join(made.old_pages)}. Run lsdl feedback {week}, then this again."
+        )
     for line in lines:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    _say_untimed()
     raise typer.Exit(1 if len(lines) > 2 else 0)
 
 
@@ -352,7 +371,7 @@ def extension(
     """Let a student hand in later: `lsdl scores` counts lateness from that day. Kept in gradebook/extensions.csv."""
     from lsdl.author.course import CoursePaths, course_root, find_week
     from lsdl.grading import GradingError
-    from lsdl.grading.scores import Extensions, change_extension
+    from lsdl.grading.class_tables import Extensions, change_extension
     from lsdl.printable import printable
 
     if week is None and student is None:
@@ -367,10 +386,6 @@ def extension(
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-Times = Annotated[
-    Path | None,
-    typer.Option(help="CSV with student, homework, handed_in: goes before what the gradebook knows.", metavar="FILE"),
-]
 Csv = Annotated[Path | None, typer.Option("--csv", help="Write a CSV table here, not to the screen.", metavar="FILE")]
 
 
@@ -388,13 +403,15 @@ def scores(csv: Csv = None, times: Times = None) -> None:
     from lsdl.grading.scores import all_marks, marks_csv
     from lsdl.grading.terminal_report import marks_table
 
-    marks = all_marks(course_root(), times)
+    _remember(times)
+    marks = all_marks(course_root())
     if not any(mark.handed_in for student in marks for mark in student.homeworks.values()):
         raise GradingError("Nobody is graded yet: run lsdl grade WEEK first.")
     if csv is None:
         marks_table(marks, console)
     else:
         _write_table(marks_csv(marks), csv)
+    _say_untimed()
     raise typer.Exit(1 if any(mark.is_open for student in marks for mark in student.homeworks.values()) else 0)
 
 
@@ -499,9 +516,29 @@ def final(
     from lsdl.author.course import course_root
     from lsdl.grading.scores import final_csv, final_marks
 
-    marks = final_marks(course_root(), exam, out_of=points, times=times)
+    _remember(times)
+    marks = final_marks(course_root(), exam, out_of=points)
     _table(final_csv(marks), csv)
+    _say_untimed()
     raise typer.Exit(1 if any(mark.passed is None for mark in marks) else 0)
+
+
+def _remember(times: Path | None) -> None:
+    """Keep the times of a table that was given in the gradebook."""
+    from lsdl.author.course import course_root
+    from lsdl.grading.class_tables import remember_times
+
+    if times is not None:
+        remember_times(course_root(), times)
+
+
+def _say_untimed() -> None:
+    """Say, beside what is printed, to which homeworks the rule about lateness was not applied."""
+    from lsdl.author.course import course_root
+    from lsdl.grading.scores import all_marks, untimed
+
+    for line in untimed(all_marks(course_root())):
+        print(line, file=sys.stderr)
 
 
 def _table(text: str, path: Path | None) -> None:

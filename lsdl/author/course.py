@@ -184,6 +184,11 @@ class CoursePaths:
         return self.gradebook / "extensions.csv"
 
     @property
+    def times(self) -> Path:
+        """When something was handed in, where the instructor said it, a table."""
+        return self.gradebook / "times.csv"
+
+    @property
     def releases(self) -> Path:
         """The student versions, a folder for each week."""
         return self.gradebook / "release"

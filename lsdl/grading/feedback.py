@@ -188,6 +188,10 @@ class Told:
         rest = contents + notebook + cells
         return head + body + rest.replace(">", f">{self._box(student, mark)}", 1)
 
+    def is_current(self, html: str, student: str) -> bool:
+        """Whether a page begins with what `on_page` would say now."""
+        return student in self.marks and self._box(student, self.marks[student]) in html
+
     def _box(self, student: str, mark: HomeworkMark) -> str:
         lines = []
         if student in self.unread:

@@ -22,13 +22,16 @@ from rich.console import Console
 from lsdl import cli
 from lsdl.author.course import Course, WeekPaths
 from lsdl.grading import GradingError, jail
+from lsdl.grading.class_tables import Extensions
+from lsdl.grading.feedback import Told
 from lsdl.grading.grade import CellMark, Report, Row, grade, titles
 from lsdl.grading.handback import fill_sheet, name_in_zip
 from lsdl.grading.html_report import html_page
 from lsdl.grading.keys import choose_key
+from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.points import Scale
 from lsdl.grading.release import release
-from lsdl.grading.scores import Extensions, FinalMark, HomeworkMark, StudentMarks, all_marks, final_csv, final_marks
+from lsdl.grading.scores import FinalMark, HomeworkMark, StudentMarks, all_marks, final_csv, final_marks
 from lsdl.grading.stop import Stop, Stopped
 from lsdl.grading.terminal_report import marks_table, score_table
 from lsdl.intake import Finding, parse
@@ -114,8 +117,6 @@ def mark(points: float, **rest: object) -> HomeworkMark:
 def test_a_homework_counts_from_its_due_date(week: Path) -> None:
     release(week, check=False)
     student = week.parent / "gradebook"
-    from lsdl.grading.nbgrader_course import open_course
-
     with open_course(week.parent).gradebook as book:
         book.add_student("ada")
     today = date(2026, 10, 1)
@@ -184,6 +185,53 @@ def test_boundaries_of_grades() -> None:
         "ada,100.00,100.00,100.00,yes,1.0,",
         "bob,,0.00,0.00,no,5.0,no examination",
     ]
+
+
+def enter(week: Path, *students: str) -> None:
+    """The gradebook after these were graded: 4 automatic points and 2 by hand for each."""
+    release(week, check=False)
+    with open_course(week.parent).gradebook as book:
+        for student in students:
+            book.add_student(student)
+            for notebook in book.update_or_create_submission(WEEK, student).notebooks:
+                for given in notebook.grades:
+                    given.auto_score = given.manual_score = given.max_score
+                    given.needs_manual_grade = False
+        book.db.commit()
+
+
+def test_times_are_given_once_and_count_everywhere(
+    lsdl: Callable[..., tuple[int, str]], week: Path, tmp_path: Path
+) -> None:
+    set_due(week, date(2026, 10, 1))
+    with (week.parent / "course.toml").open("a") as file:
+        file.write("[late]\nper_day = 0.25\n")
+    enter(week, "ada", "bob")
+    paths = WeekPaths.at(week)
+    html = "<html><body>\n"
+    for student in ("ada", "bob"):
+        paths.feedback(student).parent.mkdir(parents=True)
+        paths.feedback(student).write_text(Told(paths).on_page(html, student))
+    table = paths.handback / f"{WEEK}-marks.csv"
+    assert lsdl("handback", "97") == (0, lsdl("handback", "97")[1]) and "ada,6,10" in table.read_text()
+    unknown = f"[late] was not applied to {{}} of {WEEK}, whose time is not known: give a table with --times FILE."
+    for command in (("handback", "97"), ("scores",)):
+        assert unknown.format("2 hand-ins") in lsdl(*command)[1]
+
+    times, exam = tmp_path / "times.csv", tmp_path / "exam.csv"
+    times.write_text(f"student,homework,handed_in\nADA,{WEEK},2026-10-02 12:00\n")
+    exam.write_text("student,points\nada,60\n")
+    assert "4.5 +1d" in lsdl("scores", "--times", str(times))[1]
+    kept = week.parent / "gradebook" / "times.csv"
+    assert sys.platform == "win32" or kept.stat().st_mode & 0o777 == 0o600
+    times.write_text(f"student,homework,handed_in\nbob,{WEEK},2026-10-01 12:00Z\n")
+    code, said = lsdl("handback", "97", "--times", str(times))
+    assert (
+        code == 1 and "Pages that are older than the marks: ada. Run lsdl feedback 97" in said and "[late]" not in said
+    )
+    assert table.read_text().splitlines()[1:] == ["ada,4.5,10", "bob,6,10"]
+    assert "1 day late, so 75 %" in Told(paths).on_page(html, "ada")
+    assert "4.5 +1d" in lsdl("scores")[1] and "ada,60.00,45.00" in lsdl("final", "--exam", str(exam))[1]
 
 
 # the report
@@ -284,8 +332,6 @@ def graded(week: Path, submit: Callable[..., Path], lsdl: Callable[..., tuple[in
 def test_what_students_read_and_what_goes_back(
     graded: Path, lsdl: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    from lsdl.grading.nbgrader_course import open_course
-
     gradebook = graded / "gradebook"
     with open_course(graded).gradebook as book:
         book.update_or_create_submission(WEEK, "Ada Lovelace", timestamp=datetime(2026, 10, 3, 12))
@@ -328,7 +374,9 @@ def test_what_students_read_and_what_goes_back(
             given = book.find_grade("why", "homework", WEEK, name)
             given.manual_score, given.needs_manual_grade = 1.5, False
             book.db.commit()
-    assert lsdl("handback", "97")[0] == 0
+    code, said = lsdl("handback", "97")
+    assert code == 1 and "Pages that are older than the marks: Ada Lovelace, Bob. Run lsdl feedback 97" in said
+    assert (lsdl("feedback", "97")[0], lsdl("handback", "97")[0]) == (0, 0)
     table = list(csv.DictReader(io.StringIO((gradebook / "handback" / f"{WEEK}-marks.csv").read_text())))
     assert [(line["Identifier"], line["Grade"], line["Maximum Grade"]) for line in table] == [
         ("Participant 77", "2.75", "4"),
