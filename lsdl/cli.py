@@ -508,7 +508,9 @@ def final(
     exam: Annotated[
         Path, typer.Option(help="CSV with the columns student and points.", exists=True, dir_okay=False, metavar="FILE")
     ],
-    points: Annotated[float, typer.Option(min=1, help="The points that the examination has.")] = 100,
+    points: Annotated[
+        float | None, typer.Option(min=1, help="The points that the examination has. Default: those in course.toml.")
+    ] = None,
     csv: Csv = None,
     times: Times = None,
 ) -> None:

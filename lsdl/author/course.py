@@ -43,6 +43,7 @@ class Part(_Table):
     pass_mark: float = Field(ge=0, le=1)
     required: bool = True  # the course is passed only if every required part is
     minutes: int | None = Field(None, gt=0)
+    points: float | None = Field(None, gt=0)  # of the examination's paper, unless `lsdl final --points` says it
 
 
 class Competition(_Table):

@@ -277,20 +277,27 @@ def marks_csv(students: list[StudentMarks]) -> str:
     return csv_text(lines)
 
 
-def final_marks(root: Path, exam: Path, *, out_of: float = 100) -> list[FinalMark]:
+def final_marks(root: Path, exam: Path, *, out_of: float | None = None) -> list[FinalMark]:
     """The written examination and the homeworks together, by course.toml's weights and pass marks.
 
     Args:
         exam: a CSV file with the columns student and points; who is not in it has none.
-        out_of: the points of the examination.
+        out_of: the points of the examination (default: those in course.toml).
 
     Raises:
-        GradingError: the file is not such a table, has somebody twice or points out of range, or course.toml has other parts.
+        GradingError: the file is not such a table, has somebody twice or points out of range, nobody says what the
+            examination is out of, or course.toml has other parts.
     """
     course = load_course(root)
     parts = {part.name: part for part in course.parts}
     if parts.keys() != {EXAM, HOMEWORK}:
         raise GradingError(f"lsdl final knows the parts {EXAM} and {HOMEWORK}; course.toml has {', '.join(parts)}.")
+    out_of = out_of or parts[EXAM].points
+    if out_of is None:
+        raise GradingError(
+            "How many points the examination has is not said: give --points N, or write points = N beside "
+            f'name = "{EXAM}" in course.toml.'
+        )
     points = _read_exam(exam, out_of)
     everything = datetime.max  # at the end of a term all homeworks count
     by_student = {student.student: student for student in all_marks(root, now=everything)}
@@ -400,7 +407,7 @@ def _read_exam(path: Path, out_of: float) -> dict[str, float]:
             raise GradingError(f"{path}: the points of {line['student']} are no number: {line['points']!r}.") from None
         if not 0 <= value <= out_of:
             raise GradingError(
-                f"{path}: {line['student']} has {value:g} points, the examination has {out_of:g} (--points)."
+                f"{path}: {line['student']} has {value:g} points, the examination has {out_of:g} (--points, or course.toml)."
             )
         if line["student"] in points:
             raise GradingError(f"{path}: {line['student']} is there twice.")

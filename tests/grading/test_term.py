@@ -161,11 +161,24 @@ def test_the_examination_alone_can_decide(week: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr("lsdl.grading.scores.all_marks", lambda *_, **__: waiting)
     exam = tmp_path / "exam.csv"
     exam.write_text("student,points\nada,90\nbob,10\n")
-    final = {found.student: found for found in final_marks(week.parent, exam)}
+    final = {found.student: found for found in final_marks(week.parent, exam, out_of=100)}
     assert {name: found.passed for name, found in final.items()} == {"ada": None, "bob": False, "cid": False}
     assert final["cid"].why.startswith("no examination") and final["cid"].exam is None
     lines = list(csv.DictReader(io.StringIO(final_csv(list(final.values())))))
     assert [line["examination %"] for line in lines] == ["90.00", "10.00", ""]
+
+
+def test_what_the_examination_is_out_of_is_never_guessed(
+    week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsdl.grading.scores.all_marks", lambda *_, **__: [StudentMarks("ada", {WEEK: mark(9)})])
+    exam, toml = tmp_path / "exam.csv", week.parent / "course.toml"
+    exam.write_text("student,points\nada,30\n")
+    with pytest.raises(GradingError, match='give --points N, or write points = N beside name = "examination"'):
+        final_marks(week.parent, exam)
+    toml.write_text(toml.read_text().replace('"examination"\n', '"examination"\npoints = 60\n'))
+    assert final_marks(week.parent, exam)[0].exam == 0.5
+    assert final_marks(week.parent, exam, out_of=40)[0].exam == 0.75
 
 
 def test_boundaries_of_grades() -> None:
@@ -231,7 +244,9 @@ def test_times_are_given_once_and_count_everywhere(
     )
     assert table.read_text().splitlines()[1:] == ["ada,4.5,10", "bob,6,10"]
     assert "1 day late, so 75 %" in Told(paths).on_page(html, "ada")
-    assert "4.5 +1d" in lsdl("scores")[1] and "ada,60.00,45.00" in lsdl("final", "--exam", str(exam))[1]
+    assert (
+        "4.5 +1d" in lsdl("scores")[1] and "ada,60.00,45.00" in lsdl("final", "--exam", str(exam), "--points", "100")[1]
+    )
 
 
 # the report
