@@ -38,6 +38,15 @@ Key = Annotated[
     Path | None,
     typer.Option("--key", help="File with the instructor's key for the hidden checks.", exists=True, dir_okay=False),
 ]
+Names = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with name (as the file has it) and student (on the class list), where they do not match by themselves.",
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+    ),
+]
 Times = Annotated[
     Path | None,
     typer.Option(
@@ -227,15 +236,7 @@ def grade(
         str | None,
         typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
     ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV with name (in the export) and student (on the class list), where they do not match by themselves.",
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-        ),
-    ] = None,
+    names: Names = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
     ] = False,
@@ -452,15 +453,7 @@ def leaderboard(
     encoding: Annotated[
         str | None, typer.Option(help="Code page of the names in an archive that Windows packed.", metavar="NAME")
     ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV with name (in the export) and student (on the class list).",
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-        ),
-    ] = None,
+    names: Names = None,
     csv: Csv = None,
     html: Annotated[Path | None, typer.Option(help="Also write the table as a page.", metavar="FILE")] = None,
     json: Json = None,
@@ -502,7 +495,7 @@ def leaderboard(
 
 @app.command(
     epilog="Example: lsdl final --exam exam.csv --points 60 --csv final.csv. Exit codes: 0 everybody passed or failed, 1 somebody's "
-    "mark is open (not of who failed the examination, which decides alone), 2 a table is wrong. Grades: see [grades] in course.toml."
+    "mark is open (not of who failed the examination, which decides alone) or somebody in it is not in the gradebook, 2 a table is wrong. Grades: see [grades] in course.toml."
 )
 def final(
     exam: Annotated[
@@ -513,16 +506,22 @@ def final(
     ] = None,
     csv: Csv = None,
     times: Times = None,
+    names: Names = None,
 ) -> None:
     """Combine the homeworks with the written examination, by course.toml's weights; each part has to be passed."""
     from lsdl.author.course import course_root
     from lsdl.grading.scores import final_csv, final_marks
+    from lsdl.printable import printable
 
     _remember(times)
-    marks = final_marks(course_root(), exam, out_of=points)
+    marks = final_marks(course_root(), exam, out_of=points, names=names)
     _table(final_csv(marks), csv)
     _say_untimed()
-    raise typer.Exit(1 if any(mark.passed is None for mark in marks) else 0)
+    for mark in marks:
+        if mark.stranger:
+            line = f"{mark.student} is in {exam.name}, but {mark.stranger}: correct the name, or say with --names FILE who it is."
+            print(printable(line), file=sys.stderr)
+    raise typer.Exit(1 if any(mark.stranger or mark.passed is None for mark in marks) else 0)
 
 
 def _remember(times: Path | None) -> None:

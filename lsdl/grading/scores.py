@@ -34,6 +34,7 @@ from lsdl.grading.class_tables import Extensions, HandInTimes, csv_text, read_cs
 from lsdl.grading.grade import end_of_day
 from lsdl.grading.journal import Journal, Unread, open_by_hand
 from lsdl.grading.nbgrader_course import open_course
+from lsdl.grading.roster import Roster, read_roster
 
 MISSING = re.compile(r"\W*missing\b", re.IGNORECASE)  # the beginning of a comment on a required cell
 UNREAD = "handed in, could not be read"
@@ -114,6 +115,7 @@ class FinalMark:
     passed: bool | None
     why: str
     grade: str = ""  # by course.toml's [grades]; empty without them, or while something is open
+    stranger: str = ""  # what to say of who is in the examination's table only
 
 
 def all_marks(root: Path, *, now: datetime | None = None) -> list[StudentMarks]:
@@ -277,12 +279,14 @@ def marks_csv(students: list[StudentMarks]) -> str:
     return csv_text(lines)
 
 
-def final_marks(root: Path, exam: Path, *, out_of: float | None = None) -> list[FinalMark]:
+def final_marks(root: Path, exam: Path, *, out_of: float | None = None, names: Path | None = None) -> list[FinalMark]:
     """The written examination and the homeworks together, by course.toml's weights and pass marks.
 
     Args:
-        exam: a CSV file with the columns student and points; who is not in it has none.
+        exam: a CSV file with the columns student and points; who is not in it has none. A student is the id in the report, or the
+            name or login on the class list.
         out_of: the points of the examination (default: those in course.toml).
+        names: a table of names in `exam` and ids on the class list, for those that it does not explain (roster.py).
 
     Raises:
         GradingError: the file is not such a table, has somebody twice or points out of range, nobody says what the
@@ -298,7 +302,8 @@ def final_marks(root: Path, exam: Path, *, out_of: float | None = None) -> list[
             "How many points the examination has is not said: give --points N, or write points = N beside "
             f'name = "{EXAM}" in course.toml.'
         )
-    points = _read_exam(exam, out_of)
+    roster = read_roster(root, names)
+    points = _read_exam(exam, out_of, roster)
     everything = datetime.max  # at the end of a term all homeworks count
     by_student = {student.student: student for student in all_marks(root, now=everything)}
     needed = [name for name, week in course.weeks.items() if week.required]
@@ -313,7 +318,8 @@ def final_marks(root: Path, exam: Path, *, out_of: float | None = None) -> list[
             if part.required and shares[part.name] < part.pass_mark - 1e-9 and (part.name != EXAM or name in points)
         ]
         why += ["no examination"] if name not in points else []
-        why += ["not in the gradebook"] if name not in by_student else []
+        stranger = "" if name in by_student else f"not in the gradebook{roster.alike(name, by_student)}"
+        why += [stranger] if stranger else []
         for week in needed:
             if week not in student.homeworks or not student.homeworks[week].handed_in:
                 why.append(f"{week} is required and was not handed in")
@@ -325,7 +331,7 @@ def final_marks(root: Path, exam: Path, *, out_of: float | None = None) -> list[
         passed = None if waiting and not decided else not failed
         exam_share = shares[EXAM] if name in points else None
         grade = "" if passed is None else course.grade_of(total, passed=passed)
-        found.append(FinalMark(name, exam_share, shares[HOMEWORK], total, passed, "; ".join(why), grade))
+        found.append(FinalMark(name, exam_share, shares[HOMEWORK], total, passed, "; ".join(why), grade, stranger))
     return found
 
 
@@ -398,7 +404,7 @@ def _cells_of(students: list[StudentMarks], week: str) -> list[str]:
     return list(dict.fromkeys(name for student in students for name in student.homeworks[week].cells))
 
 
-def _read_exam(path: Path, out_of: float) -> dict[str, float]:
+def _read_exam(path: Path, out_of: float, roster: Roster) -> dict[str, float]:
     points: dict[str, float] = {}
     for line in read_csv(path, {"student", "points"}):
         try:
@@ -409,9 +415,11 @@ def _read_exam(path: Path, out_of: float) -> dict[str, float]:
             raise GradingError(
                 f"{path}: {line['student']} has {value:g} points, the examination has {out_of:g} (--points, or course.toml)."
             )
-        if line["student"] in points:
-            raise GradingError(f"{path}: {line['student']} is there twice.")
-        points[line["student"]] = value
+        student = roster.find(line["student"]) or line["student"]
+        if student in points:
+            also = "" if student == line["student"] else f", once as {line['student']}"
+            raise GradingError(f"{path}: {student} is there twice{also}.")
+        points[student] = value
     return points
 
 

@@ -181,6 +181,34 @@ def test_what_the_examination_is_out_of_is_never_guessed(
     assert final_marks(week.parent, exam, out_of=40)[0].exam == 0.75
 
 
+def test_names_in_the_examinations_table_are_those_of_the_class_list(
+    lsdl: Callable[..., tuple[int, str]], week: Path, tmp_path: Path
+) -> None:
+    release(week, check=False)
+    with open_course(week.parent).gradebook as book:
+        book.add_student("bjorn", first_name="Bj\u00f6rn", last_name="\u00c5kesson")
+        book.add_student("li wei")
+    exam, table, names = tmp_path / "exam.csv", tmp_path / "final.csv", tmp_path / "names.csv"
+    command = ("final", "--exam", str(exam), "--points", "60", "--csv", str(table))
+    exam.write_text("student,points\nBj\u00f6rn \u00c5kesson,30\nLi-Wei,20\n", encoding="utf-8")
+    code, said = lsdl(*command)
+    assert code == 0 and "2 students" in said, said
+    assert [line.split(",")[:2] for line in table.read_text().splitlines()[1:]] == [
+        ["bjorn", "50.00"],
+        ["li wei", "33.33"],
+    ]
+
+    exam.write_text("student,points\nBjoern Akesson,30\nZoe,20\n")
+    code, said = lsdl(*command)
+    assert code == 1 and "Bjoern Akesson is in exam.csv, but not in the gradebook (is it bjorn?): correct" in said
+    assert "Zoe is in exam.csv, but not in the gradebook: correct the name, or say with --names FILE who it is." in said
+    names.write_text("name,student\nBjoern Akesson,bjorn\nZoe,li wei\n")
+    assert lsdl(*command, "--names", str(names))[0] == 0
+    exam.write_text("student,points\nbjorn,30\nBJORN,20\n")
+    code, said = lsdl(*command)
+    assert code == 2 and "bjorn is there twice, once as BJORN." in said
+
+
 def test_boundaries_of_grades() -> None:
     parts = [{"name": "examination", "weight": 1, "pass_mark": 0.45}]
     table = {"title": "t", "edition": "2026.1", "parts": parts, "weeks": {}}
