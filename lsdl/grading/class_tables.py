@@ -64,7 +64,7 @@ def change_extension(week: Path, student: str, *, until: str | None = None, days
 
     Args:
         week: the week's folder.
-        student: the id in the report.
+        student: the id in the report, or the name or login on the class list.
         until: the last day, as 2026-10-05.
         days: so many days after the due date.
 
@@ -72,12 +72,16 @@ def change_extension(week: Path, student: str, *, until: str | None = None, days
         A line that says what holds now.
 
     Raises:
-        GradingError: the homework has no due date, or `until` is no day.
+        GradingError: the homework has no due date, `until` is no day after it, nobody is known by that name, or there is nothing to take back.
     """
     paths = WeekPaths.at(week)
     entry = load_course(paths.root).weeks.get(paths.name)
     known = Extensions(paths.extensions)
     if until is None and days is None:
+        if (student, paths.name) not in known.until:
+            student = known_as(paths.root, [student])[student]
+        if (student, paths.name) not in known.until:
+            raise GradingError(f"{student} has no extension for {paths.name}: lsdl extension lists all.")
         known.set(student, paths.name, None)
         return f"{student}, {paths.name}: no extension"
     if entry is None or entry.due is None:
@@ -86,13 +90,12 @@ def change_extension(week: Path, student: str, *, until: str | None = None, days
         day = date.fromisoformat(until) if until is not None else entry.due + timedelta(days=days or 0)
     except ValueError:
         raise GradingError(f"{until!r} is no day; write it like 2026-10-05.") from None
+    if day <= entry.due:
+        raise GradingError(f"{day} is not after {entry.due}, when {paths.name} is due: give a later day, or --remove.")
+    student = known_as(paths.root, [student])[student]
     known.set(student, paths.name, day)
-    line = f"{student}, {paths.name}: until {day} instead of {entry.due}"
-    if not paths.database.is_file():
-        return f"{line} (the student is not in the gradebook yet: mind the spelling)"
-    with open_course(paths.root).gradebook as book:
-        there = student in {entry.id for entry in book.students}
-    return line if there else f"{line} (the student is not in the gradebook yet: mind the spelling)"
+    unsure = "" if read_roster(paths.root).students else " (there is no class list yet: mind the spelling)"
+    return f"{student}, {paths.name}: until {day} instead of {entry.due}{unsure}"
 
 
 class HandInTimes:

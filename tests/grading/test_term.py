@@ -487,7 +487,7 @@ def test_extensions_are_given_listed_and_taken_back(lsdl: Callable[..., tuple[in
     assert (
         code == 0
         and "ada, week97-tiny: until 2026-10-05 instead of 2026-10-01" in said
-        and "not in the gradebook yet" in said
+        and "no class list yet: mind the spelling" in said
     )
     code, said = lsdl("extension", "97", "--student", "bob", "--days", "2")
     assert code == 0 and "until 2026-10-03" in said
@@ -504,6 +504,20 @@ def test_extensions_are_given_listed_and_taken_back(lsdl: Callable[..., tuple[in
     assert code == 2 and "write it like 2026-10-05" in said
     code, said = lsdl("extension", "97", "--student", "bob")
     assert code == 2 and "--until DAY, --days N or --remove" in said
+    code, said = lsdl("extension", "97", "--student", "ada", "--remove")
+    assert code == 2 and "ada has no extension for week97-tiny" in said
+    for day in ("2026-09-30", "2026-10-01"):
+        code, said = lsdl("extension", "97", "--student", "bob", "--until", day)
+        assert code == 2 and f"{day} is not after 2026-10-01, when week97-tiny is due" in said
+    enter(week, "jmueller")
+    WeekPaths.at(week).unread.write_text('{"ada": "The file is not JSON."}')
+    before = file.read_bytes()
+    for name, meant in (("adda", "adda (is it ada?)"), ("jmueler", "jmueler (is it jmueller?)"), ("zoe", "zoe.")):
+        code, said = lsdl("extension", "97", "--student", name, "--days", "2")
+        assert code == 2 and f"On no class list and in no report: {meant}" in said and "db student add ID" in said
+    assert file.read_bytes() == before
+    assert [lsdl("extension", "97", "--student", name, "--days", "2")[0] for name in ("ada", "JMueller")] == [0, 0]
+    assert {name for name, _ in Extensions(file).until} == {"ada", "bob", "jmueller"}
     file.write_text("student,homework,until\nada,week97-tiny,soon\n")
     with pytest.raises(GradingError, match="'soon' is no day"):
         Extensions(file)
