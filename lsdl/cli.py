@@ -28,7 +28,7 @@ app = typer.Typer(
     help="Run, check, publish and grade the course *Large Scale Deep Learning Models*. Exit codes: 0 well, "
     "1 something looked at is wrong, 2 the command could not do its work.",
 )
-console = Console()
+console = Console(markup=False, highlight=False)  # a name with [ ] is no markup
 
 Weeks = Annotated[
     list[str] | None, typer.Argument(help="1, week01 or week01-finetune. Default: all weeks.", metavar="WEEK")
@@ -495,7 +495,8 @@ def leaderboard(
 
 @app.command(
     epilog="Example: lsdl final --exam exam.csv --points 60 --csv final.csv. Exit codes: 0 everybody passed or failed, 1 somebody's "
-    "mark is open (not of who failed the examination, which decides alone) or somebody in it is not in the gradebook, 2 a table is wrong. Grades: see [grades] in course.toml."
+    "mark is open (not of who failed the examination, which decides alone) or somebody in it is not in the gradebook, 2 a table "
+    r"is wrong. Grades: see \[grades] in course.toml."
 )
 def final(
     exam: Annotated[
@@ -575,9 +576,9 @@ def doctor(
         found = examine_predictions(notebook)
     else:
         found = examine_notebook(notebook) if notebook else examine_machine()
-    marks = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
+    colors = {"ok": "green", "note": "yellow", "problem": "red"}
     for diagnosis in found:
-        console.print(marks[diagnosis.level], end=" ")
+        console.print(f"{diagnosis.level:<7}", end=" ", style=colors[diagnosis.level])
         console.print(printable(diagnosis.line), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1 if any(diagnosis.level == "problem" for diagnosis in found) else 0)
 

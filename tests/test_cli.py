@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import rich.markup
+import rich.table
+import typer
 from sqlalchemy.exc import OperationalError
 
 from lsdl import cli
@@ -54,6 +57,26 @@ def test_help_lists_every_command_and_the_exit_codes() -> None:
 def test_every_command_has_an_example(command: str) -> None:
     done = lsdl(command, "--help")
     assert done.returncode == 0 and f"Example: lsdl {command}" in done.stdout
+
+
+def test_no_word_of_the_help_is_taken_for_markup() -> None:
+    command = typer.main.get_command(cli.app)
+    texts = [command.help or ""]
+    for one in command.commands.values():
+        texts += [one.help or "", one.epilog or "", *(getattr(entry, "help", "") or "" for entry in one.params)]
+    assert len(texts) > 60
+    for text in texts:
+        assert rich.markup.render(text).plain == text.replace("\\[", "["), text
+    assert "see [grades] in course.toml" in lsdl("final", "--help").stdout
+
+
+def test_a_name_with_brackets_is_no_markup() -> None:
+    table = rich.table.Table("file")
+    table.add_row("b [green].csv")
+    with cli.console.capture() as told:
+        cli.console.print("a [bold].csv")
+        cli.console.print(table)
+    assert "a [bold].csv" in told.get() and "b [green].csv" in told.get()
 
 
 def test_help_does_not_wait_for_heavy_packages() -> None:

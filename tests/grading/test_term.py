@@ -49,7 +49,7 @@ def lsdl(
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["lsdl", *arguments])
-        monkeypatch.setattr(cli, "console", Console(width=200))
+        monkeypatch.setattr(cli, "console", Console(width=200, markup=False, highlight=False))
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             cli.main()
