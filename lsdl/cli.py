@@ -190,10 +190,18 @@ def publish(
     What you write around the generated part of its README.md stays.
     """
     from lsdl.author.course import find_some_weeks
+    from lsdl.grading.publish import gone, published
     from lsdl.grading.publish import publish as write_tree
+    from lsdl.printable import printable
 
+    before = published(folder)
     files = write_tree(folder, weeks=find_some_weeks(weeks) if weeks is not None else None)
-    console.print(f"{len(files)} files in {folder}", highlight=False)
+    console.print(f"{len(files)} files in {folder}", soft_wrap=True)
+    if left := gone(before, files):
+        advice = (
+            " Name in --weeks every week that students get." if any(name.startswith("week") for name in left) else ""
+        )
+        console.print(printable(f"Gone from the tree: {', '.join(left)}.{advice}"), soft_wrap=True)
 
 
 @app.command(epilog="Example: lsdl release 1   (writes gradebook/release/week01-finetune)")
