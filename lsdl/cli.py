@@ -31,9 +31,9 @@ app = typer.Typer(
 console = Console(markup=False, highlight=False)  # a name with [ ] is no markup
 
 Weeks = Annotated[
-    list[str] | None, typer.Argument(help="1, week01 or week01-finetune. Default: all weeks.", metavar="WEEK")
+    list[str] | None, typer.Argument(help="1, week1 or week01-finetune. Default: all weeks.", metavar="WEEK")
 ]
-OneWeek = Annotated[str, typer.Argument(help="1, week01 or week01-finetune.", metavar="WEEK")]
+OneWeek = Annotated[str, typer.Argument(help="1, week1 or week01-finetune.", metavar="WEEK")]
 Key = Annotated[
     Path | None,
     typer.Option("--key", help="File with the instructor's key for the hidden checks.", exists=True, dir_okay=False),
@@ -371,7 +371,7 @@ def handback(
     epilog="Example: lsdl extension 1 --student ada --until 2026-10-05   (without arguments it lists all). Exit codes: 0 done, 2 not."
 )
 def extension(
-    week: Annotated[str | None, typer.Argument(help="1, week01 or week01-finetune.", metavar="WEEK")] = None,
+    week: Annotated[str | None, typer.Argument(help="1, week1 or week01-finetune.", metavar="WEEK")] = None,
     student: Annotated[str | None, typer.Option(help="The student's id in the report.", metavar="ID")] = None,
     until: Annotated[str | None, typer.Option(help="The last day, such as 2026-10-05.", metavar="DAY")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Or so many days after the due date.", metavar="N")] = None,
