@@ -95,7 +95,7 @@ def test_help_does_not_wait_for_heavy_packages() -> None:
         (("grade", "1", "--key", "absent.key"), "absent.key"),
         (("grade",), "Missing argument"),
         (("grade", "1", "--jobs", "0"), "--jobs"),
-        (("grade", "1", "--demo", "--submissions", "nowhere"), "nowhere is not a folder"),
+        (("grade", "1", "--demo", "--submissions", "nowhere"), "nowhere does not exist"),
         (("grade", "1"), "No key was given"),
         (("feedback", "77"), "'77' names no week"),
         (("final", "--exam", "absent.csv"), "absent.csv"),

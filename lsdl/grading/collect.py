@@ -197,8 +197,9 @@ def find_hand_ins(
     elif folder.is_dir():
         search.read_folder()
     else:
+        what = "is neither a folder nor a zip archive" if folder.exists() else "does not exist"
         raise FileNotFoundError(
-            f"{folder} is not a folder: give the folder that holds STUDENT/{week}/homework.ipynb, or an archive from "
+            f"{printable_name(str(folder))} {what}: give the folder that holds STUDENT/{week}/homework.ipynb, or an archive from "
             "Moodle or Canvas."
         )
     found = _of_this_week(search.candidates(), week, title)

@@ -305,5 +305,11 @@ def test_any_bytes_are_an_archive_or_a_row(tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is not a folder: give the folder"):
-        find_submissions(tmp_path / "nowhere", WEEK)
+    (tmp_path / "names.csv").write_text("name,student\n")
+    for name, what in (
+        ("nowhere", "does not exist"),
+        ("nowhere.zip", "does not exist"),
+        ("names.csv", "is neither a folder nor a zip archive"),
+    ):
+        with pytest.raises(FileNotFoundError, match=f"{name} {what}: give the folder that holds STUDENT/{WEEK}"):
+            find_submissions(tmp_path / name, WEEK)
