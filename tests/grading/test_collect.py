@@ -197,21 +197,26 @@ def test_bombs_links_and_locked_members(tmp_path: Path) -> None:
         file.writestr("Large_4_assignsubmission_file_/homework.ipynb", os.urandom(21 * 2**20))
         nested = archive({"homework.ipynb": b" " * (30 * 2**20)})
         file.writestr("Nest_5_assignsubmission_file_/work.zip", nested)
-        file.writestr(
-            "Deep_6_assignsubmission_file_/work.zip", archive({"inner.zip": archive({"homework.ipynb": "x"})})
-        )
+        deep = archive({"abgabe.zip": archive({"homework.ipynb": "deep"})})
+        file.writestr("Deep_6_assignsubmission_file_/work.zip", deep)
+        file.writestr("Deeper_9_assignsubmission_file_/work.zip", archive({"one.zip": deep}))
+        file.writestr("Burst_10_assignsubmission_file_/work.zip", archive({"one.zip": nested}))
+        many = {f"{number:02}.zip": archive({"notes.txt": ""}) for number in range(20)}
+        file.writestr("Many_11_assignsubmission_file_/work.zip", archive(many | {"20.zip": archive({"a.ipynb": "a"})}))
         file.writestr("Torn_7_assignsubmission_file_/work.zip", nested[:-40])
         file.writestr("Good_8_assignsubmission_file_/homework.ipynb", "good")
     (tmp_path / "week.zip").write_bytes(data.getvalue())
     found = contents(tmp_path)
-    assert found["Good"] == "good"
+    assert (found["Good"], found["Deep"]) == ("good", "deep")
     for student, said in {
         "Bomb": "like a zip bomb",
         "Link": "is a link",
         "Dev": "not an ordinary file",
         "Large": "larger than 20 MB",
         "Nest": "like a zip bomb",
-        "Deep": "holds no notebook",
+        "Deeper": "The archive holds no notebook (abgabe.zip): ask for the .ipynb file.",
+        "Burst": "like a zip bomb",
+        "Many": "holds no notebook",
         "Torn": "damaged",
     }.items():
         assert said in found[student], student
