@@ -312,10 +312,12 @@ def feedback(
     """Write a page for each graded student: points and hints, no hidden test, no script, no path of this machine."""
     from lsdl.author.course import find_week
     from lsdl.grading.feedback import make_feedback
+    from lsdl.grading.terminal_report import page_progress
 
     _remember(times)
-    for page in make_feedback(find_week(week), student or ()):
-        console.print(str(page), markup=False, highlight=False, soft_wrap=True)
+    folder = find_week(week)
+    with page_progress(console, folder.name) as progress:
+        make_feedback(folder, student or (), progress=progress)
     _say_untimed()
 
 

@@ -23,7 +23,7 @@ from lsdl import cli
 from lsdl.author.course import Course, WeekPaths
 from lsdl.grading import GradingError, jail
 from lsdl.grading.class_tables import Extensions
-from lsdl.grading.feedback import Told
+from lsdl.grading.feedback import Told, make_feedback
 from lsdl.grading.grade import CellMark, Report, Row, grade, titles
 from lsdl.grading.handback import fill_sheet, name_in_zip
 from lsdl.grading.html_report import html_page
@@ -33,7 +33,7 @@ from lsdl.grading.points import Scale
 from lsdl.grading.release import release
 from lsdl.grading.scores import FinalMark, HomeworkMark, StudentMarks, all_marks, final_csv, final_marks
 from lsdl.grading.stop import Stop, Stopped
-from lsdl.grading.terminal_report import marks_table, score_table
+from lsdl.grading.terminal_report import marks_table, page_progress, score_table
 from lsdl.intake import Finding, parse
 
 UNSAFE = ["--unsafe"] if jail.missing() else []
@@ -275,6 +275,27 @@ def test_times_are_given_once_and_count_everywhere(
     assert (
         "4.5 +1d" in lsdl("scores")[1] and "ada,60.00,45.00" in lsdl("final", "--exam", str(exam), "--points", "100")[1]
     )
+
+
+def test_feedback_says_every_page_as_soon_as_it_is_written(week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(week, "ada", "bob", "cid")
+    paths, text = WeekPaths.at(week), io.StringIO()
+    for student in ("ada", "bob", "cid"):
+        for path in (paths.autograded / student / WEEK / "homework.ipynb", paths.feedback(student)):
+            path.parent.mkdir(parents=True)
+            path.write_text("<html><body>\n")
+    said_before = []
+
+    def write_page(work: object, root: Path, name: str, student: str) -> str:
+        said_before.append(text.getvalue().splitlines()[-1:])
+        return "it takes over 180 s" if student == "bob" else ""
+
+    monkeypatch.setattr("lsdl.grading.feedback._in_time", write_page)
+    refused = pytest.raises(GradingError, match="2 pages were written; nbgrader could not write those of bob")
+    with page_progress(Console(file=text, width=80), WEEK) as progress, refused:
+        make_feedback(week, progress=progress)
+    assert said_before == [[], [f"[1/3] {paths.feedback('ada')}"], ["[2/3] bob (it takes over 180 s)"]]
+    assert f"[3/3] {paths.feedback('cid')}\n" in text.getvalue()
 
 
 # the report
