@@ -28,15 +28,33 @@ app = typer.Typer(
     help="Run, check, publish and grade the course *Large Scale Deep Learning Models*. Exit codes: 0 well, "
     "1 something looked at is wrong, 2 the command could not do its work.",
 )
-console = Console()
+console = Console(markup=False, highlight=False)  # a name with [ ] is no markup
 
 Weeks = Annotated[
-    list[str] | None, typer.Argument(help="1, week01 or week01-finetune. Default: all weeks.", metavar="WEEK")
+    list[str] | None, typer.Argument(help="1, week1 or week01-finetune. Default: all weeks.", metavar="WEEK")
 ]
-OneWeek = Annotated[str, typer.Argument(help="1, week01 or week01-finetune.", metavar="WEEK")]
+OneWeek = Annotated[str, typer.Argument(help="1, week1 or week01-finetune.", metavar="WEEK")]
 Key = Annotated[
     Path | None,
     typer.Option("--key", help="File with the instructor's key for the hidden checks.", exists=True, dir_okay=False),
+]
+Names = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with name (as the file has it) and student (on the class list), where they do not match by themselves.",
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+    ),
+]
+Times = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with student, homework, handed_in: goes before what the gradebook knows. It is kept for all commands.",
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+    ),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.", metavar="FILE")]
 
@@ -172,10 +190,18 @@ def publish(
     What you write around the generated part of its README.md stays.
     """
     from lsdl.author.course import find_some_weeks
+    from lsdl.grading.publish import gone, published
     from lsdl.grading.publish import publish as write_tree
+    from lsdl.printable import printable
 
+    before = published(folder)
     files = write_tree(folder, weeks=find_some_weeks(weeks) if weeks is not None else None)
-    console.print(f"{len(files)} files in {folder}", highlight=False)
+    console.print(f"{len(files)} files in {folder}", soft_wrap=True)
+    if left := gone(before, files):
+        advice = (
+            " Name in --weeks every week that students get." if any(name.startswith("week") for name in left) else ""
+        )
+        console.print(printable(f"Gone from the tree: {', '.join(left)}.{advice}"), soft_wrap=True)
 
 
 @app.command(epilog="Example: lsdl release 1   (writes gradebook/release/week01-finetune)")
@@ -218,15 +244,7 @@ def grade(
         str | None,
         typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
     ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV with name (in the export) and student (on the class list), where they do not match by themselves.",
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-        ),
-    ] = None,
+    names: Names = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
     ] = False,
@@ -289,13 +307,18 @@ def grade(
 def feedback(
     week: OneWeek,
     student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.", metavar="ID")] = None,
+    times: Times = None,
 ) -> None:
     """Write a page for each graded student: points and hints, no hidden test, no script, no path of this machine."""
     from lsdl.author.course import find_week
     from lsdl.grading.feedback import make_feedback
+    from lsdl.grading.terminal_report import page_progress
 
-    for page in make_feedback(find_week(week), student or ()):
-        console.print(str(page), markup=False, highlight=False, soft_wrap=True)
+    _remember(times)
+    folder = find_week(week)
+    with page_progress(console, folder.name) as progress:
+        make_feedback(folder, student or (), progress=progress)
+    _say_untimed()
 
 
 @app.command(
@@ -317,6 +340,7 @@ def handback(
         str | None,
         typer.Option(help="The homework's column in Canvas's gradebook, if its name is another.", metavar="NAME"),
     ] = None,
+    times: Times = None,
 ) -> None:
     """Write what the course's platform takes back: all feedback in one zip, and the points after the rules as its CSV.
 
@@ -326,6 +350,7 @@ def handback(
     from lsdl.grading.handback import hand_back
     from lsdl.printable import printable
 
+    _remember(times)
     made = hand_back(find_week(week), sheet, column)
     lines = [f"{made.pages} pages: {made.zip}", f"marks: {made.table}"]
     if made.open:
@@ -334,8 +359,13 @@ def handback(
         lines.append(f"In the sheet but without a mark: {', '.join(made.sheet.without_mark)}.")
     if made.sheet.not_in_sheet:
         lines.append(f"Not in the sheet: {', '.join(made.sheet.not_in_sheet)}.")
+    if made.old_pages:
+        lines.append(
+            f"Pages that are older than the marks: {', '.join(made.old_pages)}. Run lsdl feedback {week}, then this again."
+        )
     for line in lines:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    _say_untimed()
     raise typer.Exit(1 if len(lines) > 2 else 0)
 
 
@@ -343,7 +373,7 @@ def handback(
     epilog="Example: lsdl extension 1 --student ada --until 2026-10-05   (without arguments it lists all). Exit codes: 0 done, 2 not."
 )
 def extension(
-    week: Annotated[str | None, typer.Argument(help="1, week01 or week01-finetune.", metavar="WEEK")] = None,
+    week: Annotated[str | None, typer.Argument(help="1, week1 or week01-finetune.", metavar="WEEK")] = None,
     student: Annotated[str | None, typer.Option(help="The student's id in the report.", metavar="ID")] = None,
     until: Annotated[str | None, typer.Option(help="The last day, such as 2026-10-05.", metavar="DAY")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Or so many days after the due date.", metavar="N")] = None,
@@ -352,7 +382,7 @@ def extension(
     """Let a student hand in later: `lsdl scores` counts lateness from that day. Kept in gradebook/extensions.csv."""
     from lsdl.author.course import CoursePaths, course_root, find_week
     from lsdl.grading import GradingError
-    from lsdl.grading.scores import Extensions, change_extension
+    from lsdl.grading.class_tables import Extensions, change_extension
     from lsdl.printable import printable
 
     if week is None and student is None:
@@ -367,10 +397,6 @@ def extension(
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
-Times = Annotated[
-    Path | None,
-    typer.Option(help="CSV with student, homework, handed_in: goes before what the gradebook knows.", metavar="FILE"),
-]
 Csv = Annotated[Path | None, typer.Option("--csv", help="Write a CSV table here, not to the screen.", metavar="FILE")]
 
 
@@ -388,13 +414,15 @@ def scores(csv: Csv = None, times: Times = None) -> None:
     from lsdl.grading.scores import all_marks, marks_csv
     from lsdl.grading.terminal_report import marks_table
 
-    marks = all_marks(course_root(), times)
+    _remember(times)
+    marks = all_marks(course_root())
     if not any(mark.handed_in for student in marks for mark in student.homeworks.values()):
         raise GradingError("Nobody is graded yet: run lsdl grade WEEK first.")
     if csv is None:
         marks_table(marks, console)
     else:
         _write_table(marks_csv(marks), csv)
+    _say_untimed()
     raise typer.Exit(1 if any(mark.is_open for student in marks for mark in student.homeworks.values()) else 0)
 
 
@@ -435,15 +463,7 @@ def leaderboard(
     encoding: Annotated[
         str | None, typer.Option(help="Code page of the names in an archive that Windows packed.", metavar="NAME")
     ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV with name (in the export) and student (on the class list).",
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-        ),
-    ] = None,
+    names: Names = None,
     csv: Csv = None,
     html: Annotated[Path | None, typer.Option(help="Also write the table as a page.", metavar="FILE")] = None,
     json: Json = None,
@@ -485,23 +505,52 @@ def leaderboard(
 
 @app.command(
     epilog="Example: lsdl final --exam exam.csv --points 60 --csv final.csv. Exit codes: 0 everybody passed or failed, 1 somebody's "
-    "mark is open (not of who failed the examination, which decides alone), 2 a table is wrong. Grades: see [grades] in course.toml."
+    "mark is open (not of who failed the examination, which decides alone) or somebody in it is not in the gradebook, 2 a table "
+    r"is wrong. Grades: see \[grades] in course.toml."
 )
 def final(
     exam: Annotated[
         Path, typer.Option(help="CSV with the columns student and points.", exists=True, dir_okay=False, metavar="FILE")
     ],
-    points: Annotated[float, typer.Option(min=1, help="The points that the examination has.")] = 100,
+    points: Annotated[
+        float | None, typer.Option(min=1, help="The points that the examination has. Default: those in course.toml.")
+    ] = None,
     csv: Csv = None,
     times: Times = None,
+    names: Names = None,
 ) -> None:
     """Combine the homeworks with the written examination, by course.toml's weights; each part has to be passed."""
     from lsdl.author.course import course_root
     from lsdl.grading.scores import final_csv, final_marks
+    from lsdl.printable import printable
 
-    marks = final_marks(course_root(), exam, out_of=points, times=times)
+    _remember(times)
+    marks = final_marks(course_root(), exam, out_of=points, names=names)
     _table(final_csv(marks), csv)
-    raise typer.Exit(1 if any(mark.passed is None for mark in marks) else 0)
+    _say_untimed()
+    for mark in marks:
+        if mark.stranger:
+            line = f"{mark.student} is in {exam.name}, but {mark.stranger}: correct the name, or say with --names FILE who it is."
+            print(printable(line), file=sys.stderr)
+    raise typer.Exit(1 if any(mark.stranger or mark.passed is None for mark in marks) else 0)
+
+
+def _remember(times: Path | None) -> None:
+    """Keep the times of a table that was given in the gradebook."""
+    from lsdl.author.course import course_root
+    from lsdl.grading.class_tables import remember_times
+
+    if times is not None:
+        remember_times(course_root(), times)
+
+
+def _say_untimed() -> None:
+    """Say, beside what is printed, to which homeworks the rule about lateness was not applied."""
+    from lsdl.author.course import course_root
+    from lsdl.grading.scores import all_marks, untimed
+
+    for line in untimed(all_marks(course_root())):
+        print(line, file=sys.stderr)
 
 
 def _table(text: str, path: Path | None) -> None:
@@ -537,9 +586,9 @@ def doctor(
         found = examine_predictions(notebook)
     else:
         found = examine_notebook(notebook) if notebook else examine_machine()
-    marks = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
+    colors = {"ok": "green", "note": "yellow", "problem": "red"}
     for diagnosis in found:
-        console.print(marks[diagnosis.level], end=" ")
+        console.print(f"{diagnosis.level:<7}", end=" ", style=colors[diagnosis.level])
         console.print(printable(diagnosis.line), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1 if any(diagnosis.level == "problem" for diagnosis in found) else 0)
 

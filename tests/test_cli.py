@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import rich.markup
+import rich.table
+import typer
 from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
@@ -57,6 +60,26 @@ def test_every_command_has_an_example(command: str) -> None:
     assert done.exit_code == 0 and f"Example: lsdl {command}" in done.output
 
 
+def test_no_word_of_the_help_is_taken_for_markup() -> None:
+    command = typer.main.get_command(cli.app)
+    texts = [command.help or ""]
+    for one in command.commands.values():
+        texts += [one.help or "", one.epilog or "", *(getattr(entry, "help", "") or "" for entry in one.params)]
+    assert len(texts) > 60
+    for text in texts:
+        assert rich.markup.render(text).plain == text.replace("\\[", "["), text
+    assert "see [grades] in course.toml" in lsdl("final", "--help").stdout
+
+
+def test_a_name_with_brackets_is_no_markup() -> None:
+    table = rich.table.Table("file")
+    table.add_row("b [green].csv")
+    with cli.console.capture() as told:
+        cli.console.print("a [bold].csv")
+        cli.console.print(table)
+    assert "a [bold].csv" in told.get() and "b [green].csv" in told.get()
+
+
 def test_help_does_not_wait_for_heavy_packages() -> None:
     code = (
         "import sys, lsdl.cli; print([m for m in ('torch', 'nbgrader', 'papermill', 'nbformat') if m in sys.modules])"
@@ -73,7 +96,7 @@ def test_help_does_not_wait_for_heavy_packages() -> None:
         (("grade", "1", "--key", "absent.key"), "absent.key"),
         (("grade",), "Missing argument"),
         (("grade", "1", "--jobs", "0"), "--jobs"),
-        (("grade", "1", "--demo", "--submissions", "nowhere"), "nowhere is not a folder"),
+        (("grade", "1", "--demo", "--submissions", "nowhere"), "nowhere does not exist"),
         (("grade", "1"), "No key was given"),
         (("feedback", "77"), "'77' names no week"),
         (("final", "--exam", "absent.csv"), "absent.csv"),

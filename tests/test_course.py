@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lsdl.author.course import CourseError, WeekPaths, course_root, find_week, find_weeks, load_course
+from lsdl.author.course import CourseError, WeekPaths, course_root, find_some_weeks, find_week, find_weeks, load_course
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = (REPOSITORY / "course.toml").read_text(encoding="utf-8")
@@ -59,18 +59,27 @@ def test_weeks_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "week01-a")
     assert course_root() == tmp_path.resolve()
     assert [week.name for week in find_weeks()] == ["week01-a", "week02-b", "week12-a"]
-    for name in ("1", "01", "week01", "week01-a", "week01-a/", str(tmp_path / "week01-a")):
+    for name in (
+        "1",
+        "01",
+        "week1",
+        "Week 1",
+        "week_01",
+        "week01",
+        "week01-a",
+        "week01-a/",
+        str(tmp_path / "week01-a"),
+    ):
         assert find_week(name).name == "week01-a"
     with pytest.raises(CourseError, match="'3' names no week; there is: week01-a, week02-b, week12-a"):
         find_week("3")
-    with pytest.raises(CourseError, match="names 2 weeks"):
-        find_week("week1", _both(tmp_path))
-
-
-def _both(root: Path) -> Path:
-    (root / "week13-c").mkdir()
-    (root / "week13-c" / "homework.ipynb").touch()
-    return root
+    assert find_week("week12").name == "week12-a"  # week1 is week 01 and no beginning of this one
+    assert [week.name for week in find_some_weeks("week1-2, Week 12")] == ["week01-a", "week02-b", "week12-a"]
+    (tmp_path / "week12-c").mkdir()
+    (tmp_path / "week12-c" / "homework.ipynb").touch()
+    for name in ("12", "week12", "week 12"):
+        with pytest.raises(CourseError, match="names 2 weeks"):
+            find_week(name)
 
 
 def test_outside_the_repository(tmp_path: Path) -> None:

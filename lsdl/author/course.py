@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 WEEK_NAME = re.compile(r"week[0-9]{2}-[a-z0-9]+(-[a-z0-9]+)*")
+WEEK_RANGE = re.compile(r"(?:week ?)?([0-9]{1,2})\s*-\s*(?:week ?)?([0-9]{1,2})", re.IGNORECASE)
+WEEK_NUMBER = re.compile(r"(?:week[ _-]?)?([0-9]{1,9})", re.IGNORECASE)
 WEEK_FILE = "week.toml"
 MIN_KEY = 32  # characters of the key that hidden checks are drawn from
 Table = TypeVar("Table", bound=BaseModel)
@@ -43,6 +45,7 @@ class Part(_Table):
     pass_mark: float = Field(ge=0, le=1)
     required: bool = True  # the course is passed only if every required part is
     minutes: int | None = Field(None, gt=0)
+    points: float | None = Field(None, gt=0)  # of the examination's paper, unless `lsdl final --points` says it
 
 
 class Competition(_Table):
@@ -182,6 +185,11 @@ class CoursePaths:
     def extensions(self) -> Path:
         """Who may hand in later, a table."""
         return self.gradebook / "extensions.csv"
+
+    @property
+    def times(self) -> Path:
+        """When something was handed in, where the instructor said it, a table."""
+        return self.gradebook / "times.csv"
 
     @property
     def releases(self) -> Path:
@@ -372,7 +380,7 @@ def find_weeks(root: Path | None = None) -> list[Path]:
 
 
 def find_week(name: str, root: Path | None = None) -> Path:
-    """The folder of a week by its name, the beginning of it, its number ("1", "01", "week01"), or its path.
+    """The folder of a week by its name, the beginning of it, its number ("1", "01", "week1", "Week 1"), or its path.
 
     Raises:
         CourseError: no week, or several weeks, have that name; the message lists what there is.
@@ -380,7 +388,8 @@ def find_week(name: str, root: Path | None = None) -> Path:
     if (Path(name) / "homework.ipynb").is_file():
         return Path(name).resolve()
     weeks = find_weeks(root)
-    prefix = f"week{int(name):02d}-" if name.isascii() and name.isdigit() else name.rstrip("/\\")
+    number = WEEK_NUMBER.fullmatch(name)
+    prefix = f"week{int(number[1]):02d}-" if number else name.rstrip("/\\")
     found = [week for week in weeks if week.name == prefix] or [week for week in weeks if week.name.startswith(prefix)]
     if len(found) != 1:
         known = ", ".join(week.name for week in weeks) or "none yet"
@@ -399,7 +408,7 @@ def find_some_weeks(text: str, root: Path | None = None) -> list[Path]:
     weeks = find_weeks(root)
     found: set[Path] = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
-        if ends := re.fullmatch(r"(\d{1,2})\s*-\s*(\d{1,2})", part):
+        if ends := WEEK_RANGE.fullmatch(part):
             first, last = int(ends[1]), int(ends[2])
             within = {week for week in weeks if first <= int(week.name[4:6]) <= last}
             if not within:

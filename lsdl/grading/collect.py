@@ -4,7 +4,8 @@ The outermost name says whose a file is, whatever names lie inside: what is in a
 that student's. What is understood, in a folder or in a zip archive of a class, and what is assumed of each:
 
 - nbgrader: `STUDENT/WEEK/homework.ipynb`; a `timestamp.txt` beside it says when it was handed in.
-- flat: `STUDENT.ipynb`, `STUDENT.zip`, or a folder `STUDENT` with the notebook anywhere inside, be it the zipped course.
+- flat: `STUDENT.ipynb`, `STUDENT.zip`, or a folder `STUDENT` with the notebook anywhere inside, be it the zipped course. In a
+  student's archive another one may lie, but none in that.
 - Moodle ("Download all submissions"): `Full Name_12345_assignsubmission_file_/anything.ipynb`, or without folders
   `Full Name_12345_assignsubmission_file_anything.ipynb`. The name has no underscore. The number is another one in every
   assignment, so the name is the student's id, and the number is added only where two students share a name.
@@ -54,6 +55,7 @@ from lsdl.printable import printable_name
 
 MAX_ENTRIES = 50_000  # files in a folder, members in an archive
 MAX_OF_ONE = 1_000  # files of one student's archive that are thought about, notebooks first
+MAX_ARCHIVES = 20  # archives in one student's archive that are opened; none of theirs is
 MAX_LOOKED_AT = 20  # notebooks of one student that are read to see which one is this homework
 MAX_NAMED = 3  # in a note
 # nbgrader reads a student's name as part of a glob and of a format string.
@@ -82,7 +84,7 @@ class Submission:
     Attributes:
         student: an id that nbgrader can use, made from the name if need be (`safe_id`).
         path: the file that counts, or the archive that holds it; None where nothing was handed in.
-        members: the name inside the archive, and inside the archive in it; empty for a file of its own.
+        members: the name inside the archive, and inside the archives in it; empty for a file of its own.
         problem: why this cannot be read, a sentence; empty if it can be tried.
         older: other attempts, which do not count, by name.
         notes: what the report should say of it: another name, marked late, a file that was refused or left out.
@@ -197,8 +199,9 @@ def find_hand_ins(
     elif folder.is_dir():
         search.read_folder()
     else:
+        what = "is neither a folder nor a zip archive" if folder.exists() else "does not exist"
         raise FileNotFoundError(
-            f"{folder} is not a folder: give the folder that holds STUDENT/{week}/homework.ipynb, or an archive from "
+            f"{printable_name(str(folder))} {what}: give the folder that holds STUDENT/{week}/homework.ipynb, or an archive from "
             "Moodle or Canvas."
         )
     found = _of_this_week(search.candidates(), week, title)
@@ -344,7 +347,8 @@ class _Search:
             inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding, self.wanted)
         except BadNotebook as error:
             return [replace(alone, file=replace(file, problem=str(error)))]
-        opened = [one for inner in inside for one in self._opened(inner)]
+        archives = [inner for inner in inside if inner.is_archive and not inner.problem][:MAX_ARCHIVES]
+        opened = [one for inner in inside for one in (self._opened(inner) if inner in archives else [inner])]
         opened.sort(key=lambda one: not self.wanted.fits(one.name))
         del opened[MAX_OF_ONE:]
         found = [self._candidate(inner.below(file.parts), alone.owner, file, uploaded=False) for inner in opened]
@@ -358,8 +362,6 @@ class _Search:
 
     def _opened(self, inner: HandedFile) -> list[HandedFile]:
         """The files of an archive in an archive; a broken one is one file with its reason."""
-        if not inner.is_archive or inner.problem or len(inner.members) > 1:
-            return [inner]
         try:
             inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding, self.wanted)
         except BadNotebook as error:

@@ -93,12 +93,15 @@ OWN_WORDS = {
 CHECK_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)+): ")
 
 
-def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
+def make_feedback(
+    week: Path, students: Collection[str] = (), *, progress: Callable[[str, int, int], None] | None = None
+) -> list[Path]:
     """Write the feedback pages of a week by nbgrader, gradebook/feedback/STUDENT/WEEK/homework.html.
 
     Args:
         week: the week's folder.
         students: only these (default: all that were graded).
+        progress: called after each student with the page or why there is none, its number (from 1) and the number of students.
 
     Returns:
         The pages, sorted.
@@ -115,7 +118,8 @@ def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
         raise GradingError(f"{who}: no graded homework of {paths.name}; run `lsdl grade {paths.name}` first.")
     pages, refused = [], []
     told = Told(paths)
-    for student in [name for name in names if not students or name in students]:
+    wanted = [name for name in names if not students or name in students]
+    for number, student in enumerate(wanted, 1):
         why = _in_time(_write_page, paths.root, paths.name, student)
         if not why:
             pages.append(paths.feedback(student))
@@ -123,6 +127,8 @@ def make_feedback(week: Path, students: Collection[str] = ()) -> list[Path]:
             write_whole(pages[-1], told.on_page(html, student), private=True)
         else:
             refused.append(f"{student} ({why})")
+        if progress:
+            progress(refused[-1] if why else str(pages[-1]), number, len(wanted))
     if refused:
         raise GradingError(f"{len(pages)} pages were written; nbgrader could not write those of {', '.join(refused)}.")
     return pages
@@ -187,6 +193,10 @@ class Told:
         cells = _HEADED.sub(lambda found: f"{found['before']}{_score_of(found, waiting)}", cells)
         rest = contents + notebook + cells
         return head + body + rest.replace(">", f">{self._box(student, mark)}", 1)
+
+    def is_current(self, html: str, student: str) -> bool:
+        """Whether a page begins with what `on_page` would say now."""
+        return student in self.marks and self._box(student, self.marks[student]) in html
 
     def _box(self, student: str, mark: HomeworkMark) -> str:
         lines = []

@@ -7,7 +7,8 @@
 - Canvas, "Import gradebook": needs columns that only an export of the gradebook has, so that is filled: the columns that say who
   somebody is, and that of this homework alone.
 
-Who handed in otherwise has STUDENT.html, and a row in a plain table. Points are those of `lsdl scores`, after the rules.
+Who handed in otherwise has STUDENT.html, and a row in a plain table. Points are those of `lsdl scores`, after the rules; a page that
+says others is named.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from pathlib import Path, PurePosixPath
 from lsdl.author.course import WeekPaths, load_course
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
+from lsdl.grading.class_tables import csv_text
 from lsdl.grading.collect import CANVAS, MOODLE, is_called_like
+from lsdl.grading.feedback import Told
 from lsdl.grading.journal import CollectedHandIns
 from lsdl.grading.points import plain
 from lsdl.grading.roster import folded
-from lsdl.grading.scores import HomeworkMark, all_marks, csv_text
+from lsdl.grading.scores import HomeworkMark
 
 ID, NAME, GRADE, MOST, MODIFIED = "Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)"
 CANVAS_PERSON = ("Student", "ID", "SIS User ID", "SIS Login ID", "Integration ID", "Root Account", "Section")
@@ -53,6 +56,7 @@ class Handback:
     table: Path
     sheet: Sheet
     open: list[str]
+    old_pages: list[str]  # of whom a page says other points, or of lateness something else, than the table
 
 
 def hand_back(week: Path, sheet: Path | None = None, column: str | None = None) -> Handback:
@@ -71,12 +75,13 @@ def hand_back(week: Path, sheet: Path | None = None, column: str | None = None) 
     if not pages:
         raise GradingError(f"There are no feedback pages of {paths.name}: run `lsdl feedback {paths.name}` first.")
     collected = {student: entry.name for student, entry in CollectedHandIns(paths.hand_ins).of.items()}
-    content = io.BytesIO()
+    told, old, content = Told(paths), [], io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, page in sorted((name_in_zip(collected.get(p.parts[-3], ""), p.parts[-3]), p) for p in pages):
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), page.read_bytes(), zipfile.ZIP_DEFLATED)
-    marks = {entry.student: entry.homeworks[paths.name] for entry in all_marks(paths.root)}
-    handed_in = {student: mark for student, mark in marks.items() if mark.handed_in}
+            data, student = page.read_bytes(), page.parts[-3]
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED)
+            old += [] if told.is_current(data.decode(), student) else [student]
+    handed_in = {student: mark for student, mark in told.marks.items() if mark.handed_in}
     entry = load_course(paths.root).weeks.get(paths.name)
     if sheet:
         made = fill_sheet(sheet, handed_in, collected, paths.name, entry.title if entry else "", column)
@@ -85,7 +90,8 @@ def hand_back(week: Path, sheet: Path | None = None, column: str | None = None) 
     to = paths.handback / f"{paths.name}-feedback.zip", paths.handback / f"{paths.name}-marks.csv"
     write_whole(to[0], content.getvalue(), private=True)
     write_whole(to[1], made.text, private=True)
-    return Handback(to[0], len(pages), to[1], made, sorted(name for name, mark in handed_in.items() if mark.is_open))
+    open_marks = sorted(name for name, mark in handed_in.items() if mark.is_open)
+    return Handback(to[0], len(pages), to[1], made, open_marks, sorted(old))
 
 
 def name_in_zip(collected: str, student: str) -> str:

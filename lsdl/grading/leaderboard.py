@@ -25,13 +25,13 @@ from lsdl.author.course import WeekPaths
 from lsdl.features import embed
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
+from lsdl.grading.class_tables import csv_text
 from lsdl.grading.collect import HandIns, find_hand_ins, read_bytes
 from lsdl.grading.competition import PICTURES, RULES, Rules, Solution, helpers_of, read_rules, read_solution
 from lsdl.grading.hand_ins import title_and_due
 from lsdl.grading.html_report import CSS, POLICY
 from lsdl.grading.points import plain
 from lsdl.grading.roster import read_roster
-from lsdl.grading.scores import csv_text
 from lsdl.grading.unpack import Wanted
 from lsdl.intake import MAX_BYTES as MAX_NOTEBOOK
 from lsdl.intake import BadNotebook

@@ -83,17 +83,33 @@ def publish(
     return sorted([*files, MANIFEST])
 
 
+def published(target: Path) -> list[str]:
+    """The files that an earlier call wrote, by its own list; none if there was none."""
+    file = target / MANIFEST
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def gone(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """What is no longer published, a folder of which nothing is left by its own name.
+
+    >>> gone(["week01/a.md", "week01/b.py", "lsdl/c.py", "lsdl/d.py"], ["lsdl/c.py"])
+    ['lsdl/d.py', 'week01']
+    """
+    left = {name.partition("/")[0] for name in after}
+    tops = {name: name.partition("/")[0] for name in set(before) - set(after)}
+    return sorted({name if top in left else top for name, top in tops.items()})
+
+
 def _replace(target: Path, tree: Path) -> None:
     """Remove what an earlier call wrote, then copy: a file that is no longer published must not stay."""
-    if (target / MANIFEST).is_file():
-        for name in (target / MANIFEST).read_text(encoding="utf-8").splitlines():
-            path = target / name
-            if ".." not in Path(name).parts and not Path(name).is_absolute():
-                path.unlink(missing_ok=True)
-                folder = path.parent
-                while folder != target and folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
-                    folder = folder.parent
+    for name in published(target):
+        path = target / name
+        if ".." not in Path(name).parts and not Path(name).is_absolute():
+            path.unlink(missing_ok=True)
+            folder = path.parent
+            while folder != target and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+                folder = folder.parent
     shutil.copytree(tree, target, dirs_exist_ok=True)
 
 

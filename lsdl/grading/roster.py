@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from lsdl.author.course import CoursePaths
@@ -70,6 +71,18 @@ class Roster:
             return next(iter(by_number))
         by_name = self._by_name.get(folded(canvas["name"] if canvas else name), set())
         return next(iter(by_name)) if len(by_name) == 1 else None
+
+    def alike(self, name: str, others: Iterable[str] = ()) -> str:
+        """A hint at who may be meant by a name that `find` does not know: " (is it ada?)", or nothing.
+
+        Args:
+            others: ids that are not on the class list.
+        """
+        known = self._by_name | {folded(student): {student} for student in others}
+        for text in (name, *name.split()):
+            if near := get_close_matches(folded(text), known, 1):
+                return f" (is it {' or '.join(sorted(known[near[0]]))}?)"
+        return ""
 
 
 def folded(name: str) -> str:

@@ -5,8 +5,8 @@
   graded it by hand it only shows as open, also where nbgrader gave an empty answer 0 by itself: the answer may stand in another cell.
 - A homework handed in after the end of its due date (and nbgrader's extension for the student) shows how many days late it is, each day
   begun counts. Only if course.toml has a `[late]` it also loses `per_day` of its points for each. When it was handed in is known
-  from nbgrader's timestamp.txt, or from a file given with --times;
-  otherwise it counts as on time.
+  from nbgrader's timestamp.txt, or from a file given with --times, which goes before it and is kept;
+  otherwise it counts as on time, and where that could have cost points `untimed` says so.
 - Where a student's newest attempt could not be read, the marks are those of an earlier one, or none, and show as open. So does a
   text that changed since a person graded it, and a question that is not in the notebook: it may be missing in that version.
 - What counts in the share of all points are the homeworks in the gradebook whose due date, with the student's extension, is over;
@@ -18,24 +18,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lsdl.author.course import Course, CoursePaths, Week, WeekPaths, load_course
-from lsdl.files import write_whole
+from lsdl.author.course import Course, CoursePaths, Late, Week, WeekPaths, load_course
 from lsdl.grading import GradingError
+from lsdl.grading.class_tables import Extensions, HandInTimes, csv_text, read_csv
 from lsdl.grading.grade import end_of_day
 from lsdl.grading.journal import Journal, Unread, open_by_hand
 from lsdl.grading.nbgrader_course import open_course
-from lsdl.grading.times import EXAMPLE, utc
+from lsdl.grading.roster import Roster, read_roster
 
 MISSING = re.compile(r"\W*missing\b", re.IGNORECASE)  # the beginning of a comment on a required cell
 UNREAD = "handed in, could not be read"
@@ -59,6 +58,7 @@ class HomeworkMark:
         counts: the homework is due, so that it is part of the share of all points.
         for_student: what its student should know: lateness, a required part that is missing, and the competition.
         competition: what the week's competition gave, if it has one.
+        untimed: there is a rule about lateness, and nobody knows when it was handed in.
     """
 
     most: float
@@ -73,6 +73,7 @@ class HomeworkMark:
     counts: bool = True
     for_student: tuple[str, ...] = ()
     competition: Earned | None = None
+    untimed: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,41 +115,30 @@ class FinalMark:
     passed: bool | None
     why: str
     grade: str = ""  # by course.toml's [grades]; empty without them, or while something is open
+    stranger: str = ""  # what to say of who is in the examination's table only
 
 
-def all_marks(root: Path, times: Path | None = None, *, now: datetime | None = None) -> list[StudentMarks]:
+def all_marks(root: Path, *, now: datetime | None = None) -> list[StudentMarks]:
     """The marks of everybody in the gradebook, by student.
 
     Args:
         root: the course's repository.
         now: in UTC without a zone: which homeworks are due (default: the clock's).
-        times: a CSV file with the columns student, homework, handed_in (such as 2026-10-02 09:30, local time unless it says
-            otherwise with Z, +02:00 or Europe/Berlin) that goes before what the gradebook knows.
 
     Raises:
-        GradingError: nothing was graded yet, or course.toml or `times` names what is not there.
+        GradingError: nothing was graded yet, or course.toml names what is not there.
     """
     course = load_course(root)
     if not CoursePaths(root).database.is_file():
         raise GradingError("There are no marks yet: run lsdl grade first.")
-    known_times = _read_times(times) if times else {}
+    known_times = HandInTimes(CoursePaths(root).times).of
     now, extended = now or datetime.now(UTC).replace(tzinfo=None), Extensions(CoursePaths(root).extensions)
     with open_course(root).gradebook as book:
         assignments = {item.name: item for item in book.assignments}
-        unknown = {week for _, week in known_times} - assignments.keys()
-        if unknown:
-            raise GradingError(f"{times} names homeworks that are not in the gradebook: {', '.join(sorted(unknown))}.")
         students: dict[str, StudentMarks] = {student.id: StudentMarks(student.id, {}) for student in book.students}
         for name in assignments:  # who handed in nothing that could be read is in no gradebook
             for student in Unread(WeekPaths(root, name).unread).students:
                 students.setdefault(student, StudentMarks(student, {}))
-        strangers = sorted({student for student, _ in known_times} - students.keys())
-        if strangers:
-            alike = {name.casefold(): name for name in students}
-            shown = [
-                f"{name} (is it {alike[name.casefold()]}?)" if name.casefold() in alike else name for name in strangers
-            ]
-            raise GradingError(f"{times} names students who are not in the gradebook: {', '.join(shown[:5])}.")
         for name, assignment in sorted(assignments.items()):
             cells = {cell.name for notebook in assignment.notebooks for cell in notebook.grade_cells}
             paths = WeekPaths(root, name)
@@ -236,6 +226,7 @@ def apply_rules(
     ungraded = [name for name in waiting if name in mark.cells and mark.cells[name] is None]
     if ungraded:
         why.insert(0, f"to grade by hand: {', '.join(ungraded)}")
+    mark.untimed = week.due is not None and handed_in is None and course.late != Late()
     if week.due is not None and handed_in is not None:
         late = (handed_in - end_of_day(week.due) - (extension or timedelta())).total_seconds()
         if late > 60 * course.late.grace_minutes:
@@ -251,6 +242,16 @@ def apply_rules(
     mark.points = round(mark.points, 6)
     mark.is_open = bool(waiting) or (mark.competition is not None and mark.competition.is_open)
     mark.why, mark.for_student = "; ".join(why), tuple(told)
+
+
+def untimed(students: list[StudentMarks]) -> list[str]:
+    """What an instructor with a rule about lateness has to know of homeworks to which it was not applied."""
+    counts = Counter(week for one in students for week, mark in one.homeworks.items() if mark.untimed and mark.counts)
+    return [
+        f"[late] was not applied to {number} hand-in{'s' if number > 1 else ''} of {week}, whose time is not known: "
+        "give a table with --times FILE."
+        for week, number in sorted(counts.items())
+    ]
 
 
 def marks_csv(students: list[StudentMarks]) -> str:
@@ -278,23 +279,33 @@ def marks_csv(students: list[StudentMarks]) -> str:
     return csv_text(lines)
 
 
-def final_marks(root: Path, exam: Path, *, out_of: float = 100, times: Path | None = None) -> list[FinalMark]:
+def final_marks(root: Path, exam: Path, *, out_of: float | None = None, names: Path | None = None) -> list[FinalMark]:
     """The written examination and the homeworks together, by course.toml's weights and pass marks.
 
     Args:
-        exam: a CSV file with the columns student and points; who is not in it has none.
-        out_of: the points of the examination.
+        exam: a CSV file with the columns student and points; who is not in it has none. A student is the id in the report, or the
+            name or login on the class list.
+        out_of: the points of the examination (default: those in course.toml).
+        names: a table of names in `exam` and ids on the class list, for those that it does not explain (roster.py).
 
     Raises:
-        GradingError: the file is not such a table, has somebody twice or points out of range, or course.toml has other parts.
+        GradingError: the file is not such a table, has somebody twice or points out of range, nobody says what the
+            examination is out of, or course.toml has other parts.
     """
     course = load_course(root)
     parts = {part.name: part for part in course.parts}
     if parts.keys() != {EXAM, HOMEWORK}:
         raise GradingError(f"lsdl final knows the parts {EXAM} and {HOMEWORK}; course.toml has {', '.join(parts)}.")
-    points = _read_exam(exam, out_of)
+    out_of = out_of or parts[EXAM].points
+    if out_of is None:
+        raise GradingError(
+            "How many points the examination has is not said: give --points N, or write points = N beside "
+            f'name = "{EXAM}" in course.toml.'
+        )
+    roster = read_roster(root, names)
+    points = _read_exam(exam, out_of, roster)
     everything = datetime.max  # at the end of a term all homeworks count
-    by_student = {student.student: student for student in all_marks(root, times, now=everything)}
+    by_student = {student.student: student for student in all_marks(root, now=everything)}
     needed = [name for name, week in course.weeks.items() if week.required]
     found = []
     for name in sorted(by_student.keys() | points.keys()):
@@ -307,7 +318,8 @@ def final_marks(root: Path, exam: Path, *, out_of: float = 100, times: Path | No
             if part.required and shares[part.name] < part.pass_mark - 1e-9 and (part.name != EXAM or name in points)
         ]
         why += ["no examination"] if name not in points else []
-        why += ["not in the gradebook"] if name not in by_student else []
+        stranger = "" if name in by_student else f"not in the gradebook{roster.alike(name, by_student)}"
+        why += [stranger] if stranger else []
         for week in needed:
             if week not in student.homeworks or not student.homeworks[week].handed_in:
                 why.append(f"{week} is required and was not handed in")
@@ -319,7 +331,7 @@ def final_marks(root: Path, exam: Path, *, out_of: float = 100, times: Path | No
         passed = None if waiting and not decided else not failed
         exam_share = shares[EXAM] if name in points else None
         grade = "" if passed is None else course.grade_of(total, passed=passed)
-        found.append(FinalMark(name, exam_share, shares[HOMEWORK], total, passed, "; ".join(why), grade))
+        found.append(FinalMark(name, exam_share, shares[HOMEWORK], total, passed, "; ".join(why), grade, stranger))
     return found
 
 
@@ -332,79 +344,6 @@ def final_csv(marks: list[FinalMark]) -> str:
         passed = {True: "yes", False: "no", None: "open"}[mark.passed]
         lines.append([mark.student, *shares, passed, *([mark.grade] if graded else []), mark.why])
     return csv_text(lines)
-
-
-class Extensions:
-    """Who may hand in later: a table with the columns student, homework, until (a day, such as 2026-10-05).
-
-    Args:
-        path: the file, gradebook/extensions.csv; made with the first one.
-
-    Raises:
-        GradingError: it is no such table.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.until: dict[tuple[str, str], date] = {}
-        for line in _read_csv(path, {"student", "homework", "until"}) if path.is_file() else []:
-            try:
-                self.until[line["student"], line["homework"]] = date.fromisoformat(line["until"])
-            except ValueError:
-                raise GradingError(f"{path}: {line['until']!r} is no day; write it like 2026-10-05.") from None
-
-    def of(self, student: str, week: str, due: date | None) -> timedelta:
-        """How much longer than `due` a student has; nothing where the day is before it."""
-        until = self.until.get((student, week))
-        return max(timedelta(), end_of_day(until) - end_of_day(due)) if until and due else timedelta()
-
-    def set(self, student: str, week: str, until: date | None) -> None:
-        """Give a student an extension, or with None take it back.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        self.until.pop((student, week), None)
-        if until is not None:
-            self.until[student, week] = until
-        lines = [[*who, day.isoformat()] for who, day in sorted(self.until.items())]
-        write_whole(self.path, csv_text([["student", "homework", "until"], *lines]), private=True)
-
-
-def change_extension(week: Path, student: str, *, until: str | None = None, days: int | None = None) -> str:
-    """Give a student of a week an extension, or with neither day nor number take it back.
-
-    Args:
-        week: the week's folder.
-        student: the id in the report.
-        until: the last day, as 2026-10-05.
-        days: so many days after the due date.
-
-    Returns:
-        A line that says what holds now.
-
-    Raises:
-        GradingError: the homework has no due date, or `until` is no day.
-    """
-    paths = WeekPaths.at(week)
-    entry = load_course(paths.root).weeks.get(paths.name)
-    known = Extensions(paths.extensions)
-    if until is None and days is None:
-        known.set(student, paths.name, None)
-        return f"{student}, {paths.name}: no extension"
-    if entry is None or entry.due is None:
-        raise GradingError(f"{paths.name} has no due date in course.toml, so nothing can be extended.")
-    try:
-        day = date.fromisoformat(until) if until is not None else entry.due + timedelta(days=days or 0)
-    except ValueError:
-        raise GradingError(f"{until!r} is no day; write it like 2026-10-05.") from None
-    known.set(student, paths.name, day)
-    line = f"{student}, {paths.name}: until {day} instead of {entry.due}"
-    if not paths.database.is_file():
-        return f"{line} (the student is not in the gradebook yet: mind the spelling)"
-    with open_course(paths.root).gradebook as book:
-        there = student in {entry.id for entry in book.students}
-    return line if there else f"{line} (the student is not in the gradebook yet: mind the spelling)"
 
 
 def _check_required(name: str, entry: Week, cells: Collection[str]) -> None:
@@ -465,57 +404,23 @@ def _cells_of(students: list[StudentMarks], week: str) -> list[str]:
     return list(dict.fromkeys(name for student in students for name in student.homeworks[week].cells))
 
 
-def _read_times(path: Path) -> dict[tuple[str, str], datetime]:
-    found: dict[tuple[str, str], datetime] = {}
-    for line in _read_csv(path, {"student", "homework", "handed_in"}):
-        text, key = line["handed_in"], (line["student"], line["homework"])
-        time = utc(text)
-        if time is None:
-            zones = "with Z, +02:00 or Europe/Berlin after it if it is not the time of this machine"
-            raise GradingError(f"{path}: {text!r} is not clear; write it like {EXAMPLE}, {zones}.")
-        if key in found:
-            raise GradingError(f"{path}: {key[0]} is there twice for {key[1]}.")
-        found[key] = time
-    return found
-
-
-def _read_exam(path: Path, out_of: float) -> dict[str, float]:
+def _read_exam(path: Path, out_of: float, roster: Roster) -> dict[str, float]:
     points: dict[str, float] = {}
-    for line in _read_csv(path, {"student", "points"}):
+    for line in read_csv(path, {"student", "points"}):
         try:
             value = float(line["points"])
         except ValueError:
             raise GradingError(f"{path}: the points of {line['student']} are no number: {line['points']!r}.") from None
         if not 0 <= value <= out_of:
             raise GradingError(
-                f"{path}: {line['student']} has {value:g} points, the examination has {out_of:g} (--points)."
+                f"{path}: {line['student']} has {value:g} points, the examination has {out_of:g} (--points, or course.toml)."
             )
-        if line["student"] in points:
-            raise GradingError(f"{path}: {line['student']} is there twice.")
-        points[line["student"]] = value
+        student = roster.find(line["student"]) or line["student"]
+        if student in points:
+            also = "" if student == line["student"] else f", once as {line['student']}"
+            raise GradingError(f"{path}: {student} is there twice{also}.")
+        points[student] = value
     return points
-
-
-def _read_csv(path: Path, columns: set[str]) -> list[dict[str, str]]:
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        lines = [
-            {key: (value or "").strip() for key, value in line.items() if isinstance(value, str)} for line in reader
-        ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GradingError(f"{path} is not a CSV file in UTF-8: {error}.") from None
-    if len(reader.fieldnames or ()) == 1 and ";" in reader.fieldnames[0]:
-        raise GradingError(f"{path} has semicolons between its columns: save it with commas.")
-    if not columns <= set(reader.fieldnames or ()) or any(not columns <= line.keys() for line in lines):
-        raise GradingError(f"{path} needs the columns {', '.join(sorted(columns))}.")
-    return lines
-
-
-def csv_text(lines: list[list[Any]]) -> str:
-    """A table as CSV, with Unix line ends."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
 
 
 def _number(value: float | None) -> str:

@@ -38,6 +38,30 @@ def show_progress(console: Console) -> Callable[[Row, int, int], None]:
 @contextmanager
 def live_progress(console: Console, week: str) -> Iterator[Callable[[Row, int, int], None]]:
     """Like `show_progress`, with a bar and the time left below the lines where `console` is a terminal."""
+    say = show_progress(console)
+    with _bar(console, week) as move:
+
+        def progress(row: Row, number: int, total: int) -> None:
+            say(row, number, total)
+            move(number, total)
+
+        yield progress
+
+
+@contextmanager
+def page_progress(console: Console, week: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A `progress` for `make_feedback`: what it says of every page as soon as that is written, and the same bar."""
+    with _bar(console, week) as move:
+
+        def progress(line: str, number: int, total: int) -> None:
+            console.print(Text(printable(f"[{number}/{total}] {line}")), soft_wrap=True)
+            move(number, total)
+
+        yield progress
+
+
+@contextmanager
+def _bar(console: Console, week: str) -> Iterator[Callable[[int, int], None]]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -45,15 +69,9 @@ def live_progress(console: Console, week: str) -> Iterator[Callable[[Row, int, i
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    say = show_progress(console)
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(week, total=None)
-
-        def progress(row: Row, number: int, total: int) -> None:
-            say(row, number, total)
-            bar.update(task, completed=number, total=total)
-
-        yield progress
+        yield lambda number, total: bar.update(task, completed=number, total=total)
 
 
 def plan_table(plan: Plan, console: Console) -> None:

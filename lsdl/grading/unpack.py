@@ -72,7 +72,7 @@ class HandedFile:
     Attributes:
         parts: the names of its folders and its own, below what was given; those of an archive's members follow the archive's.
         path: the file on the disk, perhaps an archive.
-        members: its name in the archive, and in the archive in that archive, as zipfile knows it.
+        members: its name in the archive, and in the archives in that archive, as zipfile knows it.
         times: when it was changed, the archive's before its own.
         problem: why it must not be read; empty if it can be tried.
         undecoded: how many of `parts` are no readable names, because the archive does not say their encoding.

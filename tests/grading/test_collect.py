@@ -197,21 +197,26 @@ def test_bombs_links_and_locked_members(tmp_path: Path) -> None:
         file.writestr("Large_4_assignsubmission_file_/homework.ipynb", os.urandom(21 * 2**20))
         nested = archive({"homework.ipynb": b" " * (30 * 2**20)})
         file.writestr("Nest_5_assignsubmission_file_/work.zip", nested)
-        file.writestr(
-            "Deep_6_assignsubmission_file_/work.zip", archive({"inner.zip": archive({"homework.ipynb": "x"})})
-        )
+        deep = archive({"abgabe.zip": archive({"homework.ipynb": "deep"})})
+        file.writestr("Deep_6_assignsubmission_file_/work.zip", deep)
+        file.writestr("Deeper_9_assignsubmission_file_/work.zip", archive({"one.zip": deep}))
+        file.writestr("Burst_10_assignsubmission_file_/work.zip", archive({"one.zip": nested}))
+        many = {f"{number:02}.zip": archive({"notes.txt": ""}) for number in range(20)}
+        file.writestr("Many_11_assignsubmission_file_/work.zip", archive(many | {"20.zip": archive({"a.ipynb": "a"})}))
         file.writestr("Torn_7_assignsubmission_file_/work.zip", nested[:-40])
         file.writestr("Good_8_assignsubmission_file_/homework.ipynb", "good")
     (tmp_path / "week.zip").write_bytes(data.getvalue())
     found = contents(tmp_path)
-    assert found["Good"] == "good"
+    assert (found["Good"], found["Deep"]) == ("good", "deep")
     for student, said in {
         "Bomb": "like a zip bomb",
         "Link": "is a link",
         "Dev": "not an ordinary file",
         "Large": "larger than 20 MB",
         "Nest": "like a zip bomb",
-        "Deep": "holds no notebook",
+        "Deeper": "The archive holds no notebook (abgabe.zip): ask for the .ipynb file.",
+        "Burst": "like a zip bomb",
+        "Many": "holds no notebook",
         "Torn": "damaged",
     }.items():
         assert said in found[student], student
@@ -305,5 +310,11 @@ def test_any_bytes_are_an_archive_or_a_row(tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is not a folder: give the folder"):
-        find_submissions(tmp_path / "nowhere", WEEK)
+    (tmp_path / "names.csv").write_text("name,student\n")
+    for name, what in (
+        ("nowhere", "does not exist"),
+        ("nowhere.zip", "does not exist"),
+        ("names.csv", "is neither a folder nor a zip archive"),
+    ):
+        with pytest.raises(FileNotFoundError, match=f"{name} {what}: give the folder that holds STUDENT/{WEEK}"):
+            find_submissions(tmp_path / name, WEEK)

@@ -149,7 +149,7 @@ def test_enrolled_students_without_a_submission_have_a_row(week: Path, submit: C
 
 
 def test_a_folder_that_is_not_there(week: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is not a folder: give the folder"):
+    with pytest.raises(FileNotFoundError, match="does not exist: give the folder"):
         grade(week, week.parent / "nowhere")
 
 

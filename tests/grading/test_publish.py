@@ -13,11 +13,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from lsdl.author.course import CourseError, find_some_weeks
+from lsdl.cli import app
 from lsdl.doctor import HOMEWORKS
 from lsdl.grading import GradingError
-from lsdl.grading.publish import MANIFEST, publish
+from lsdl.grading.publish import MANIFEST, gone, publish
+from lsdl.grading.publish import published as files_of
 from lsdl.grading.release import release
 from lsdl.intake import MAX_BYTES
 
@@ -252,7 +255,9 @@ def test_a_manifest_cannot_point_outside(repository: Path, tree: Path, tmp_path:
     assert (tmp_path / "keep").exists()
 
 
-def test_some_weeks_are_published_and_own_lines_stay(repository: Path, tmp_path: Path) -> None:
+def test_some_weeks_are_published_and_own_lines_stay(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "student"
     for name in ("week02-second", "week04-fourth"):
         shutil.copytree(repository / "week97-tiny", repository / name)
@@ -275,7 +280,13 @@ def test_some_weeks_are_published_and_own_lines_stay(repository: Path, tmp_path:
         "\nAsk Eve.\n"
     )
     assert "| wook |" not in text and "week97-tiny/homework.ipynb" in text and "week04" not in text
+    before = files_of(target)
     assert published("week04, 97") == {"week04-fourth", "week97-tiny"}
+    assert gone(before, files_of(target)) == ["week02-second"]
+    assert gone([*before, "lsdl/old.py"], [*before]) == ["lsdl/old.py"]
+    monkeypatch.setattr("lsdl.grading.publish.publish", lambda *_, **__: before)
+    done = CliRunner().invoke(app, ["publish", str(target), "--weeks", "2,97"])
+    assert "Gone from the tree: week04-fourth. Name in --weeks every week that students get." in done.output
     for wrong, said in (
         ("5-9", "No week has a number from 5 to 9"),
         ("3", "'3' names no week"),

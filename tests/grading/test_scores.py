@@ -12,6 +12,7 @@ import pytest
 
 from lsdl.author.course import Course, CourseError, Late, Week, load_course
 from lsdl.grading import GradingError, jail
+from lsdl.grading.class_tables import remember_times
 from lsdl.grading.feedback import make_feedback
 from lsdl.grading.grade import end_of_day, grade
 from lsdl.grading.html_report import html_page
@@ -186,7 +187,8 @@ def test_marks_and_final_marks_of_a_class(graded: Path, tmp_path: Path) -> None:
 
     times = tmp_path / "times.csv"
     times.write_text("student,homework,handed_in\ncid,week97-tiny,2026-10-01 12:00\n")
-    assert {s.student: s.homeworks["week97-tiny"].points for s in all_marks(graded, times)}["cid"] == 6
+    remember_times(graded, times)
+    assert {s.student: s.homeworks["week97-tiny"].points for s in all_marks(graded)}["cid"] == 6
 
 
 @pytest.mark.slow

@@ -22,15 +22,18 @@ from rich.console import Console
 from lsdl import cli
 from lsdl.author.course import Course, WeekPaths
 from lsdl.grading import GradingError, jail
+from lsdl.grading.class_tables import Extensions
+from lsdl.grading.feedback import Told, make_feedback
 from lsdl.grading.grade import CellMark, Report, Row, grade, titles
 from lsdl.grading.handback import fill_sheet, name_in_zip
 from lsdl.grading.html_report import html_page
 from lsdl.grading.keys import choose_key
+from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.points import Scale
 from lsdl.grading.release import release
-from lsdl.grading.scores import Extensions, FinalMark, HomeworkMark, StudentMarks, all_marks, final_csv, final_marks
+from lsdl.grading.scores import FinalMark, HomeworkMark, StudentMarks, all_marks, final_csv, final_marks
 from lsdl.grading.stop import Stop, Stopped
-from lsdl.grading.terminal_report import marks_table, score_table
+from lsdl.grading.terminal_report import marks_table, page_progress, score_table
 from lsdl.intake import Finding, parse
 
 UNSAFE = ["--unsafe"] if jail.missing() else []
@@ -46,7 +49,7 @@ def lsdl(
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["lsdl", *arguments])
-        monkeypatch.setattr(cli, "console", Console(width=200))
+        monkeypatch.setattr(cli, "console", Console(width=200, markup=False, highlight=False))
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             cli.main()
@@ -114,8 +117,6 @@ def mark(points: float, **rest: object) -> HomeworkMark:
 def test_a_homework_counts_from_its_due_date(week: Path) -> None:
     release(week, check=False)
     student = week.parent / "gradebook"
-    from lsdl.grading.nbgrader_course import open_course
-
     with open_course(week.parent).gradebook as book:
         book.add_student("ada")
     today = date(2026, 10, 1)
@@ -160,11 +161,52 @@ def test_the_examination_alone_can_decide(week: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr("lsdl.grading.scores.all_marks", lambda *_, **__: waiting)
     exam = tmp_path / "exam.csv"
     exam.write_text("student,points\nada,90\nbob,10\n")
-    final = {found.student: found for found in final_marks(week.parent, exam)}
+    final = {found.student: found for found in final_marks(week.parent, exam, out_of=100)}
     assert {name: found.passed for name, found in final.items()} == {"ada": None, "bob": False, "cid": False}
     assert final["cid"].why.startswith("no examination") and final["cid"].exam is None
     lines = list(csv.DictReader(io.StringIO(final_csv(list(final.values())))))
     assert [line["examination %"] for line in lines] == ["90.00", "10.00", ""]
+
+
+def test_what_the_examination_is_out_of_is_never_guessed(
+    week: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsdl.grading.scores.all_marks", lambda *_, **__: [StudentMarks("ada", {WEEK: mark(9)})])
+    exam, toml = tmp_path / "exam.csv", week.parent / "course.toml"
+    exam.write_text("student,points\nada,30\n")
+    with pytest.raises(GradingError, match='give --points N, or write points = N beside name = "examination"'):
+        final_marks(week.parent, exam)
+    toml.write_text(toml.read_text().replace('"examination"\n', '"examination"\npoints = 60\n'))
+    assert final_marks(week.parent, exam)[0].exam == 0.5
+    assert final_marks(week.parent, exam, out_of=40)[0].exam == 0.75
+
+
+def test_names_in_the_examinations_table_are_those_of_the_class_list(
+    lsdl: Callable[..., tuple[int, str]], week: Path, tmp_path: Path
+) -> None:
+    release(week, check=False)
+    with open_course(week.parent).gradebook as book:
+        book.add_student("bjorn", first_name="Bj\u00f6rn", last_name="\u00c5kesson")
+        book.add_student("li wei")
+    exam, table, names = tmp_path / "exam.csv", tmp_path / "final.csv", tmp_path / "names.csv"
+    command = ("final", "--exam", str(exam), "--points", "60", "--csv", str(table))
+    exam.write_text("student,points\nBj\u00f6rn \u00c5kesson,30\nLi-Wei,20\n", encoding="utf-8")
+    code, said = lsdl(*command)
+    assert code == 0 and "2 students" in said, said
+    assert [line.split(",")[:2] for line in table.read_text().splitlines()[1:]] == [
+        ["bjorn", "50.00"],
+        ["li wei", "33.33"],
+    ]
+
+    exam.write_text("student,points\nBjoern Akesson,30\nZoe,20\n")
+    code, said = lsdl(*command)
+    assert code == 1 and "Bjoern Akesson is in exam.csv, but not in the gradebook (is it bjorn?): correct" in said
+    assert "Zoe is in exam.csv, but not in the gradebook: correct the name, or say with --names FILE who it is." in said
+    names.write_text("name,student\nBjoern Akesson,bjorn\nZoe,li wei\n")
+    assert lsdl(*command, "--names", str(names))[0] == 0
+    exam.write_text("student,points\nbjorn,30\nBJORN,20\n")
+    code, said = lsdl(*command)
+    assert code == 2 and "bjorn is there twice, once as BJORN." in said
 
 
 def test_boundaries_of_grades() -> None:
@@ -184,6 +226,76 @@ def test_boundaries_of_grades() -> None:
         "ada,100.00,100.00,100.00,yes,1.0,",
         "bob,,0.00,0.00,no,5.0,no examination",
     ]
+
+
+def enter(week: Path, *students: str) -> None:
+    """The gradebook after these were graded: 4 automatic points and 2 by hand for each."""
+    release(week, check=False)
+    with open_course(week.parent).gradebook as book:
+        for student in students:
+            book.add_student(student)
+            for notebook in book.update_or_create_submission(WEEK, student).notebooks:
+                for given in notebook.grades:
+                    given.auto_score = given.manual_score = given.max_score
+                    given.needs_manual_grade = False
+        book.db.commit()
+
+
+def test_times_are_given_once_and_count_everywhere(
+    lsdl: Callable[..., tuple[int, str]], week: Path, tmp_path: Path
+) -> None:
+    set_due(week, date(2026, 10, 1))
+    with (week.parent / "course.toml").open("a") as file:
+        file.write("[late]\nper_day = 0.25\n")
+    enter(week, "ada", "bob")
+    paths = WeekPaths.at(week)
+    html = "<html><body>\n"
+    for student in ("ada", "bob"):
+        paths.feedback(student).parent.mkdir(parents=True)
+        paths.feedback(student).write_text(Told(paths).on_page(html, student))
+    table = paths.handback / f"{WEEK}-marks.csv"
+    assert lsdl("handback", "97") == (0, lsdl("handback", "97")[1]) and "ada,6,10" in table.read_text()
+    unknown = f"[late] was not applied to {{}} of {WEEK}, whose time is not known: give a table with --times FILE."
+    for command in (("handback", "97"), ("scores",)):
+        assert unknown.format("2 hand-ins") in lsdl(*command)[1]
+
+    times, exam = tmp_path / "times.csv", tmp_path / "exam.csv"
+    times.write_text(f"student,homework,handed_in\nADA,{WEEK},2026-10-02 12:00\n")
+    exam.write_text("student,points\nada,60\n")
+    assert "4.5 +1d" in lsdl("scores", "--times", str(times))[1]
+    kept = week.parent / "gradebook" / "times.csv"
+    assert sys.platform == "win32" or kept.stat().st_mode & 0o777 == 0o600
+    times.write_text(f"student,homework,handed_in\nbob,{WEEK},2026-10-01 12:00Z\n")
+    code, said = lsdl("handback", "97", "--times", str(times))
+    assert (
+        code == 1 and "Pages that are older than the marks: ada. Run lsdl feedback 97" in said and "[late]" not in said
+    )
+    assert table.read_text().splitlines()[1:] == ["ada,4.5,10", "bob,6,10"]
+    assert "1 day late, so 75 %" in Told(paths).on_page(html, "ada")
+    assert (
+        "4.5 +1d" in lsdl("scores")[1] and "ada,60.00,45.00" in lsdl("final", "--exam", str(exam), "--points", "100")[1]
+    )
+
+
+def test_feedback_says_every_page_as_soon_as_it_is_written(week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(week, "ada", "bob", "cid")
+    paths, text = WeekPaths.at(week), io.StringIO()
+    for student in ("ada", "bob", "cid"):
+        for path in (paths.autograded / student / WEEK / "homework.ipynb", paths.feedback(student)):
+            path.parent.mkdir(parents=True)
+            path.write_text("<html><body>\n")
+    said_before = []
+
+    def write_page(work: object, root: Path, name: str, student: str) -> str:
+        said_before.append(text.getvalue().splitlines()[-1:])
+        return "it takes over 180 s" if student == "bob" else ""
+
+    monkeypatch.setattr("lsdl.grading.feedback._in_time", write_page)
+    refused = pytest.raises(GradingError, match="2 pages were written; nbgrader could not write those of bob")
+    with page_progress(Console(file=text, width=80), WEEK) as progress, refused:
+        make_feedback(week, progress=progress)
+    assert said_before == [[], [f"[1/3] {paths.feedback('ada')}"], ["[2/3] bob (it takes over 180 s)"]]
+    assert f"[3/3] {paths.feedback('cid')}\n" in text.getvalue()
 
 
 # the report
@@ -284,8 +396,6 @@ def graded(week: Path, submit: Callable[..., Path], lsdl: Callable[..., tuple[in
 def test_what_students_read_and_what_goes_back(
     graded: Path, lsdl: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    from lsdl.grading.nbgrader_course import open_course
-
     gradebook = graded / "gradebook"
     with open_course(graded).gradebook as book:
         book.update_or_create_submission(WEEK, "Ada Lovelace", timestamp=datetime(2026, 10, 3, 12))
@@ -328,7 +438,9 @@ def test_what_students_read_and_what_goes_back(
             given = book.find_grade("why", "homework", WEEK, name)
             given.manual_score, given.needs_manual_grade = 1.5, False
             book.db.commit()
-    assert lsdl("handback", "97")[0] == 0
+    code, said = lsdl("handback", "97")
+    assert code == 1 and "Pages that are older than the marks: Ada Lovelace, Bob. Run lsdl feedback 97" in said
+    assert (lsdl("feedback", "97")[0], lsdl("handback", "97")[0]) == (0, 0)
     table = list(csv.DictReader(io.StringIO((gradebook / "handback" / f"{WEEK}-marks.csv").read_text())))
     assert [(line["Identifier"], line["Grade"], line["Maximum Grade"]) for line in table] == [
         ("Participant 77", "2.75", "4"),
@@ -396,7 +508,7 @@ def test_extensions_are_given_listed_and_taken_back(lsdl: Callable[..., tuple[in
     assert (
         code == 0
         and "ada, week97-tiny: until 2026-10-05 instead of 2026-10-01" in said
-        and "not in the gradebook yet" in said
+        and "no class list yet: mind the spelling" in said
     )
     code, said = lsdl("extension", "97", "--student", "bob", "--days", "2")
     assert code == 0 and "until 2026-10-03" in said
@@ -413,6 +525,20 @@ def test_extensions_are_given_listed_and_taken_back(lsdl: Callable[..., tuple[in
     assert code == 2 and "write it like 2026-10-05" in said
     code, said = lsdl("extension", "97", "--student", "bob")
     assert code == 2 and "--until DAY, --days N or --remove" in said
+    code, said = lsdl("extension", "97", "--student", "ada", "--remove")
+    assert code == 2 and "ada has no extension for week97-tiny" in said
+    for day in ("2026-09-30", "2026-10-01"):
+        code, said = lsdl("extension", "97", "--student", "bob", "--until", day)
+        assert code == 2 and f"{day} is not after 2026-10-01, when week97-tiny is due" in said
+    enter(week, "jmueller")
+    WeekPaths.at(week).unread.write_text('{"ada": "The file is not JSON."}')
+    before = file.read_bytes()
+    for name, meant in (("adda", "adda (is it ada?)"), ("jmueler", "jmueler (is it jmueller?)"), ("zoe", "zoe.")):
+        code, said = lsdl("extension", "97", "--student", name, "--days", "2")
+        assert code == 2 and f"On no class list and in no report: {meant}" in said and "db student add ID" in said
+    assert file.read_bytes() == before
+    assert [lsdl("extension", "97", "--student", name, "--days", "2")[0] for name in ("ada", "JMueller")] == [0, 0]
+    assert {name for name, _ in Extensions(file).until} == {"ada", "bob", "jmueller"}
     file.write_text("student,homework,until\nada,week97-tiny,soon\n")
     with pytest.raises(GradingError, match="'soon' is no day"):
         Extensions(file)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from lsdl.grading import GradingError
+from lsdl.grading.class_tables import remember_times
 from lsdl.grading.collect import find_hand_ins
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
-from lsdl.grading.scores import all_marks, final_marks
+from lsdl.grading.scores import final_marks
 from lsdl.grading.times import utc
 
 
@@ -86,7 +87,10 @@ def ada(week: Path) -> Path:
     [
         ("ada,week97-tiny,05.10.2026 09:00", "'05.10.2026 09:00' is not clear; write it like 2026-10-02 09:30"),
         ("ada,week97-tiny,2026-10-02 09:00 MSK", "MSK' is not clear"),
-        ("Ada,week97-tiny,2026-10-02 09:00", r"names students who are not in the gradebook: Ada \(is it ada\?\)"),
+        (
+            "adda,week97-tiny,2026-10-02 09:00",
+            r"On no class list and in no report: adda \(is it ada\?\)\. Write the id",
+        ),
         ("ada,week01,2026-10-02 09:00", "names homeworks that are not in the gradebook: week01"),
         ("ada,week97-tiny,2026-10-02 09:00\nada,week97-tiny,2026-10-03 09:00", "ada is there twice"),
     ],
@@ -95,14 +99,15 @@ def test_k10_times_are_refused_in_a_sentence(ada: Path, tmp_path: Path, line: st
     times = tmp_path / "times.csv"
     times.write_text(f"student,homework,handed_in\n{line}\n")
     with pytest.raises(GradingError, match=said):
-        all_marks(ada, times)
+        remember_times(ada, times)
+    assert not (ada / "gradebook" / "times.csv").exists()
 
 
 def test_k10_semicolons_are_named(ada: Path, tmp_path: Path) -> None:
     exam = tmp_path / "exam.csv"
     exam.write_text("student;points\nada;3\n")
     with pytest.raises(GradingError, match="has semicolons between its columns: save it with commas"):
-        final_marks(ada, exam)
+        final_marks(ada, exam, out_of=60)
 
 
 @pytest.mark.parametrize(
