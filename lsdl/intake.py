@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsdl.cells import grade_id, is_locked, role
+from lsdl.pictures import FORMATS, MAX_PIXELS, picture_problem
 from lsdl.recognise import MAY_DEFINE_ANYTHING, alike, answer_names, defined_names, known_cells, words
 
 MAX_BYTES = 20 * 2**20
 MAX_CELLS = 5_000
 CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-PICTURES = ("image/png", "image/jpeg", "image/gif")
+SHOWN = f"a PNG or JPEG of at most {MAX_PIXELS:,} pixels"
 FRESH_CELL = "copy that cell from a fresh homework.ipynb"
 FOUND_ELSEWHERE = "its answer was found in another cell and counts"
 START_AGAIN = "copy your answers into a fresh homework.ipynb, and do not edit it with a tool that drops metadata"
@@ -57,8 +58,9 @@ class Finding:
 def parse(data: bytes) -> Notebook:
     """A notebook from its bytes: the newest format, every source one string, nothing else of a cell than grading needs.
 
-    Outputs, foreign metadata and attachments that no page can show are dropped: only what the student wrote goes on. Line
-    ends become those of Unix, as Windows tools write others into every cell.
+    Outputs, foreign metadata and attachments of other types than FORMATS are dropped: only what the student wrote goes on.
+    `metadata.not_shown` says which pictures no page will show. Line ends become those of Unix, as Windows tools write others
+    into every cell.
 
     Raises:
         BadNotebook: not UTF-8, not JSON, not a notebook, or of a format before 4.
@@ -91,8 +93,8 @@ def parse(data: bytes) -> Notebook:
         "metadata": {},
         "cells": [_plain_cell(cell) for cell in cells],
     }
-    if dropped := [_dropped(number, cell) for number, cell in enumerate(cells, start=1) if _lost_pictures(cell)]:
-        plain["metadata"]["dropped"] = dropped
+    if lost := [_not_shown(number, why) for number, cell in enumerate(cells, start=1) if (why := _lost_pictures(cell))]:
+        plain["metadata"]["not_shown"] = lost
     about = notebook["metadata"] if isinstance(notebook.get("metadata"), dict) else {}
     kernel = _texts(about["kernelspec"]) if isinstance(about.get("kernelspec"), dict) else {}
     if {"name", "display_name"} <= kernel.keys():
@@ -139,7 +141,7 @@ def _plain_cell(cell: Cell) -> Cell:
     pictures = cell.get("attachments")
     if kind == "markdown" and isinstance(pictures, dict):
         shown = {
-            name: _texts({kind: data for kind, data in bundle.items() if kind in PICTURES})
+            name: _texts({kind: data for kind, data in bundle.items() if kind in FORMATS})
             for name, bundle in _bundles(cell)
         }
         kept["attachments"] = {_encodable(name): bundle for name, bundle in shown.items() if bundle}
@@ -153,14 +155,23 @@ def _bundles(cell: Cell) -> list[tuple[str, dict[Any, Any]]]:
 
 
 def _lost_pictures(cell: Cell) -> list[str]:
-    """The kinds of a cell's attachments of which nothing can be shown."""
-    lost = [bundle for _, bundle in _bundles(cell) if not any(kind in PICTURES for kind in bundle)]
-    return sorted({str(kind) for bundle in lost for kind in bundle} or ({"empty"} if lost else set()))
+    """Why attachments of a cell are not shown; of one that has several types, those that feedback shows decide."""
+    found = set()
+    for _, bundle in _bundles(cell):
+        kinds = [kind for kind in bundle if kind in FORMATS] or list(bundle)
+        found |= {_picture_problem(str(kind), bundle[kind]) for kind in kinds} if kinds else {"it is empty"}
+    return sorted(found - {""})
 
 
-def _dropped(number: int, cell: Cell) -> str:
-    kinds = ", ".join(re.sub(r"[^\w/+.-]", "?", kind.removeprefix("image/")[:40]) for kind in _lost_pictures(cell)[:3])
-    return f"a picture in cell {number} was dropped, it is none that a page can show ({kinds})"
+def _picture_problem(kind: str, data: Any) -> str:
+    try:
+        return picture_problem(kind, data if isinstance(data, str) else "")
+    except ModuleNotFoundError:  # Pillow: the student's doctor needs only the standard library
+        return ""
+
+
+def _not_shown(number: int, why: list[str]) -> str:
+    return f"a picture in cell {number} is not shown ({'; '.join(why[:3])})"
 
 
 def _texts(table: dict[Any, Any]) -> dict[str, str]:
@@ -206,7 +217,7 @@ class _Mending:
     def __init__(self, notebook: Notebook, release: Notebook) -> None:
         self.notebook = copy.deepcopy(notebook)
         self.notebook["metadata"] = copy.deepcopy(release["metadata"])  # the release says which kernel runs it
-        self.dropped = notebook["metadata"].get("dropped", [])
+        self.not_shown = notebook["metadata"].get("not_shown", [])
         self.cells: list[Cell] = self.notebook["cells"]
         self.release: list[Cell] = release["cells"]
         self.skeleton = {name: cell for cell in self.release if (name := grade_id(cell))}
@@ -224,8 +235,8 @@ class _Mending:
                 self._make_official(name, cell)
         self._insert_missing()
         self._put_tests_after_answers()
-        for sentence in self.dropped:
-            self._found(sentence, "ask for it as PNG", "paste it as PNG or JPEG")
+        for sentence in self.not_shown:
+            self._found(sentence, f"ask for {SHOWN}", f"paste {SHOWN}")
         _make_ids_valid(self.cells)
         return self.notebook, self.findings
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from lsdl import cli
 
@@ -24,6 +26,7 @@ COMMANDS = (
     "feedback",
     "handback",
     "extension",
+    "leaderboard",
     "scores",
     "final",
     "doctor",
@@ -126,6 +129,15 @@ def test_refs_are_recorded_compared_and_their_key_remembered(tmp_path: Path) -> 
         (PermissionError(errno.EACCES, "Permission denied", "runs"), "runs cannot be used: you have no permission"),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "x cannot be used: the disk is full"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "x cannot be used: file name too long."),
+        (
+            OperationalError("", None, sqlite3.OperationalError("database or disk is full")),
+            "The disk is full: make room",
+        ),
+        (OperationalError("", None, sqlite3.OperationalError("database is locked")), "Another program is writing"),
+        (
+            OperationalError("", None, sqlite3.OperationalError("attempt to write a readonly database")),
+            "cannot be written",
+        ),
         (UnicodeEncodeError("utf-8", "a\udce9", 1, 2, "surrogates not allowed"), "is not UTF-8"),
         (FileNotFoundError("x\x1b[2J does not exist."), "x\\x1b[2J does not exist."),
     ],
@@ -141,6 +153,16 @@ def test_what_the_system_refuses_is_a_sentence(
         cli.main()
     told = capsys.readouterr().err
     assert end.value.code == 2 and said in told and "Traceback" not in told and told.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file without room")
+def test_what_is_printed_onto_a_full_disk() -> None:
+    """`lsdl final > marks.csv`: Python holds back what is printed until the end, and only then the room is missing."""
+    code = "from lsdl import cli; cli.app = lambda: print('marks'); cli.main()"
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "the disk is full" in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_a_terminal_that_cannot_show_a_name(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ from lsdl.intake import Notebook
 
 MAX_OUTPUT = 1 << 20  # characters that one cell may put out
 MAX_ALL_OUTPUT = 8 << 20  # all cells together
+MAX_NOTES = 3  # of one notebook
 MAX_ERRORS = 3  # of one cell that are taken beyond its MAX_OUTPUT
 MAX_MESSAGE = 32 << 20  # bytes of one message of the kernel; longer ones are dropped with the connection
 MAX_WAITING = 100  # messages that wait for this process; with more, the kernel drops what follows
@@ -330,7 +331,10 @@ class _Execution:
                     raise _Stopped(text) from None
         finally:
             self.left -= room - max(client.left, 0)
-            cell.outputs = clean_outputs(cell.outputs)
+            not_shown: list[str] = []
+            cell.outputs = clean_outputs(cell.outputs, not_shown)
+            if not_shown and len(self.verdict.notes) < MAX_NOTES:
+                self.verdict.notes.append(f"A picture that {self.place} makes is not shown: {not_shown[0]}.")
             if client.left < 0:
                 why = "" if self.left > 0 else f": a notebook may show {MAX_ALL_OUTPUT >> 20} MB in all"
                 cell.outputs.append(nbformat.v4.new_output("stream", text=f"[more output was cut{why}]\n"))

@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ from lsdl.grading.journal import (
 )
 from lsdl.grading.nbgrader_course import make_private
 from lsdl.grading.points import Scale, scale_of
+from lsdl.grading.refusals import explained, is_full_disk
 from lsdl.grading.release import release
 from lsdl.grading.roster import read_roster
 from lsdl.grading.stop import Stop, Stopped
@@ -43,7 +44,6 @@ from lsdl.printable import printable
 CONNECT_SECONDS = 20
 TASK_HEADING = re.compile(r"^#{2,4} +(.+?)(?: \([^()]*points?[^()]*\))?[ #]*$", re.MULTILINE)
 OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
-FULL_DISK = ("disk is full", "no space left", "disk i/o error", "quota exceeded")
 
 
 @dataclass
@@ -419,7 +419,7 @@ class _GradingRun:
     def _fill(self, row: Row, result: Result) -> None:
         verdict, row.unsafe = result.verdict, result.unsafe
         row.status = "timeout" if verdict.timed_out else "repaired" if row.findings else "ok"
-        notes = [f"{finding}." for finding in row.findings] + [row.note]
+        notes = [*(f"{finding}." for finding in row.findings), row.note, *verdict.notes]
         if verdict.timed_out:
             notes.insert(0, "A cell reached the time limit.")
         if verdict.failure is not None:
@@ -544,39 +544,6 @@ def describe_sandbox() -> str:
 def end_of_day(due: date) -> datetime:
     """When a day ends where this machine stands, in UTC without a zone, as nbgrader stores times."""
     return datetime.combine(due + timedelta(days=1), time()).astimezone(UTC).replace(tzinfo=None)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turns errors that concern the whole run into one sentence.
-
-    Raises:
-        GradingError: the disk is full, or the gradebook is locked.
-    """
-    try:
-        yield
-    except Exception as error:
-        if is_full_disk(error):
-            raise GradingError(
-                "The disk is full: make room and run the same command again. What is finished was kept."
-            ) from error
-        if "database is locked" in str(error):
-            raise GradingError(
-                "Another program is writing the gradebook: end it (formgrader, another lsdl) and run the same command again."
-            ) from error
-        raise
-
-
-def is_full_disk(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, says that there is no room; nbgrader passes some on as text only."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if any(said in str(cause).lower() for said in FULL_DISK):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
 
 
 def _collected_as(entry: Submission, folder: Path) -> str:

@@ -202,8 +202,12 @@ def _explain_hidden(entry: Entry, answer: Packed) -> str | None:
 # Outputs: what comes from the kernel is data, and the verdict is written beside it in nbgrader's form
 
 
-def clean_outputs(outputs: Any) -> list[NotebookNode]:
-    """Outputs of text and pictures only: no HTML, no script, nothing of a wrong type, no error that only the grader gives."""
+def clean_outputs(outputs: Any, not_shown: list[str] | None = None) -> list[NotebookNode]:
+    """Outputs of text and pictures only: no HTML, no script, nothing of a wrong type, no error that only the grader gives.
+
+    Args:
+        not_shown: takes why a picture is not among them.
+    """
     kept = []
     for output in outputs if isinstance(outputs, list) else []:
         kind = output.get("output_type")
@@ -224,6 +228,8 @@ def clean_outputs(outputs: Any) -> list[NotebookNode]:
                 if isinstance(data.get(form), str):
                     why = picture_problem(form, data[form])
                     safe |= {"text/plain": f"[picture not shown: {why}]"} if why else {form: data[form]}
+                    if why and not_shown is not None:
+                        not_shown.append(why)
             if safe:
                 entry = {"output_type": kind, "data": safe, "metadata": {}}
                 kept.append(entry | ({"execution_count": None} if kind == "execute_result" else {}))

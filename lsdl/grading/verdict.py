@@ -15,9 +15,11 @@ class Verdict:
         messages: why a cell lost points.
         failure: None, or a sentence that says why the notebook did not run to its end.
         timed_out: a cell, or the whole notebook, reached its time limit.
+        notes: what else the row should say, sentences.
     """
 
     points: dict[str, float | None] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
     timed_out: bool = False
+    notes: list[str] = field(default_factory=list)

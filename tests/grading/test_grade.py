@@ -52,7 +52,8 @@ def test_a_class(week: Path, submit: Callable[..., Path], tmp_path: Path) -> Non
     submit("bob", set_source("double", "def double(x):\n    return abs(2 * x)"))  # right on the visible test only
     submit("eve", lambda nb: nb["cells"].insert(3, json.loads(json.dumps(cell(nb, "double_value")))))
     submit("gus", set_source("square", "import os\nos._exit(1)"))
-    folder = submit("max", set_source("square", "def square(x):\n    raise KeyError('x')"))
+    picture = "from PIL import Image\ndisplay(Image.new('1', (30_000, 1_000)))\n"  # 4 kB, and 120 MB in a browser
+    folder = submit("max", set_source("square", f"{picture}def square(x):\n    raise KeyError('x')"))
     (folder / "nil" / week.name).mkdir(parents=True)
     (folder / "odd" / week.name).mkdir(parents=True)
     (folder / "odd" / week.name / "homework.ipynb").write_bytes(b"\xff\xfe not a notebook")
@@ -81,6 +82,10 @@ def test_a_class(week: Path, submit: Callable[..., Path], tmp_path: Path) -> Non
     assert table["bob"].cells["double_value"].message == "double of another number is wrong"
     assert table["bob"].cells["square_value"].message == ""
     assert table["max"].cells["square_value"].message == "KeyError: 'x'"
+    huge = "it has 30,000 x 1,000 pixels, more than 25,000,000"
+    assert table["max"].note == f"A picture that the cell square makes is not shown: {huge}."
+    kept = week.parent / "gradebook" / "autograded" / "max" / week.name / "homework.ipynb"
+    assert f"[picture not shown: {huge}]" in kept.read_text()
     assert "double_value is there 2 times" in table["eve"].note
     assert "kernel" in table["gus"].note
     assert "UTF-8" in table["odd"].note
