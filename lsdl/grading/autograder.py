@@ -98,10 +98,11 @@ def run_job(job: Job, *, unsafe: bool = False, stopping: threading.Event | None 
 
 def _zygote(week: Path, unsafe: bool, stopping: threading.Event | None = None) -> Zygote | None:
     sources = (week / "homework.ipynb", *sorted(week.glob("*.py")))
-    key = (week.name, _libraries(week, tuple(path.stat().st_mtime_ns for path in sources)), unsafe)
-    with _zygotes_lock:
+    modified = tuple(path.stat().st_mtime_ns for path in sources)
+    with _zygotes_lock:  # also for what a week imports: Python 3.11's ast.parse fails where two threads are in it
         if stopping is not None and stopping.is_set():
             return None
+        key = (week.name, _libraries(week, modified), unsafe)
         known = _zygotes.get(key)
         if known is None or not known.alive:
             if known is not None:

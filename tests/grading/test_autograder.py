@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -216,6 +219,35 @@ def test_a_notebook_that_did_not_run_earns_nothing(demo: Path) -> None:
     recorder = GradebookWriter(WeekPaths.at(demo))
     recorder.record(Result("nil", solved(demo), Verdict(failure="The machine caught fire.")))
     assert {v for k, v in marks(recorder.api, demo.name, "nil").items() if k != "dropout_words"} == {0}
+
+
+def test_threads_never_parse_at_once(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 may raise a SystemError where one thread is in ast.parse while another one is."""
+    inside: list[int] = []
+    most: list[int] = []
+
+    def watched(source: str) -> ast.Module:
+        inside.append(1)
+        time.sleep(0.01)
+        most.append(len(inside))
+        inside.pop()
+        return ast.parse(source)
+
+    class Started:
+        alive = False  # each thread starts one again
+
+        def __init__(self, week: Path, **_: object) -> None:
+            libraries(week)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("lsdl.grading.zygote.ast", SimpleNamespace(**vars(ast) | {"parse": watched}))
+    monkeypatch.setattr(autograder, "Zygote", Started)
+    monkeypatch.setattr(autograder, "_zygotes", {})
+    autograder._libraries.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: autograder._zygote(demo, True), range(4)))
+    assert len(most) > 4 and max(most) == 1
 
 
 def test_libraries_are_those_of_the_week(demo: Path) -> None:
