@@ -76,8 +76,10 @@ def plan_table(plan: Plan, console: Console) -> None:
         if names:
             console.print(Text(f"{what} ({len(names)}): {', '.join(names)}"), soft_wrap=True)
     if plan.not_listed:
-        line = "Say who they are in a table with the columns name (as above) and student (as on the list): --names FILE"
-        console.print(line, soft_wrap=True)
+        line = (
+            "Say who they are in a table with the columns name (as above) and student (as on the list): --names FILE."
+        )
+        console.print(f"{line} Without it they are graded only with --guests.", soft_wrap=True)
 
 
 def summary(report: Report) -> str:
