@@ -195,7 +195,7 @@ def grade(
     title, due = title_and_due(paths)
     with explained():
         roster = read_roster(paths.root, names)
-    hand_ins, notes = read_all(paths, folder, title, roster, encoding)
+    hand_ins, notes = read_all(paths, folder, title, roster, encoding, some=bool(students))
     nothing = GradingError(
         f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
         "STUDENT.ipynb, or an archive from Moodle or Canvas."
