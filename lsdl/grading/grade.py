@@ -31,7 +31,7 @@ from lsdl.grading.journal import (
     key_of,
     open_by_hand,
 )
-from lsdl.grading.nbgrader_course import make_private
+from lsdl.grading.nbgrader_course import make_private, one_writer
 from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.refusals import explained, is_full_disk
 from lsdl.grading.release import release
@@ -183,7 +183,8 @@ def grade(
         The report; a bad submission is a row in it.
 
     Raises:
-        GradingError: the homework itself cannot be graded, nobody has such a name, or the disk is full.
+        GradingError: the homework itself cannot be graded, nobody has such a name, another command is grading, or the disk
+            is full.
         FileNotFoundError: `submissions` is neither a folder nor an archive.
         JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
         Stopped: Ctrl-C; it says how many students are finished.
@@ -204,7 +205,7 @@ def grade(
         raise nothing
     run = None
     try:
-        with Stop() as stop, explained():
+        with Stop() as stop, explained(), one_writer(paths):
             make_private(paths)
             warnings = [*prepare_hidden_references(week, key), *notes]
             with stop.held():  # nbgrader would take Ctrl-C for an error
