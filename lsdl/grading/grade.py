@@ -330,6 +330,8 @@ class _GradingRun:
         except BadNotebook as error:
             row.status = "missing" if entry.path is None else "failed"
             row.note = " ".join([str(error), *notes])
+            if row.status == "missing" and row.student in self.unread.students:
+                row.note += f" What came before could not be read: {self.unread.students[row.student]}"
             if row.student in self.recorded:
                 row.note += " The gradebook still holds the marks of an earlier attempt"
                 row.note += "." if row.status == "missing" else ": lsdl scores shows them as open, feedback says so."

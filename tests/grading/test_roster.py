@@ -200,6 +200,16 @@ def test_the_report_is_the_weeks_and_not_the_calls(listed: Path, tmp_path: Path)
     assert "Dan Roe" not in {row.student for row in grade(listed, second, unsafe=UNSAFE).of_the_week().rows}
 
 
+@pytest.mark.linux
+def test_who_is_missing_says_what_came_before(listed: Path, tmp_path: Path) -> None:
+    first = export(listed, tmp_path / "first.zip", "Ada Lovelace", content="{")
+    why = grade(listed, first, unsafe=UNSAFE).rows[0].note
+    second = export(listed, tmp_path / "second.zip", "Bob O'Neil", content="{")
+    row = grade(listed, second, unsafe=UNSAFE).rows[0]
+    assert (row.student, row.status) == ("alovelace", "missing") and "not JSON" in why
+    assert row.note == f"Nothing was handed in. What came before could not be read: {why}"
+
+
 @pytest.mark.slow
 @pytest.mark.linux
 def test_the_class_list_counts_for_an_archive_too(listed: Path, submit: Callable[..., Path], tmp_path: Path) -> None:
