@@ -440,9 +440,8 @@ class _GradingRun:
     def _fill(self, row: Row, result: Result) -> None:
         verdict, row.unsafe = result.verdict, result.unsafe
         row.status = "timeout" if verdict.timed_out else "repaired" if row.findings else "ok"
-        notes = [*(f"{finding}." for finding in row.findings), row.note, *verdict.notes]
-        if verdict.timed_out:
-            notes.insert(0, "A cell reached the time limit.")
+        notes = [*(f"{finding}." for finding in row.findings), row.note]
+        notes = [*verdict.notes, *notes] if verdict.timed_out else [*notes, *verdict.notes]
         if verdict.failure is not None:
             row.status = "failed"
             notes.insert(0, verdict.failure)

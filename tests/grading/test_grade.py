@@ -128,6 +128,7 @@ def test_a_cell_that_never_ends_costs_that_cell(week: Path, submit: Callable[...
     folder = submit("ivy", set_source("square", "def square(x):\n    while True:\n        pass"))
     row = grade(week, folder).rows[0]
     assert (row.status, row.points) == ("timeout", 3)
+    assert row.note == "A cell reached the time limit of 3 s: the cell square_value."
     assert row.cells["square_value"].message == "The cell ran longer than 3 s."
 
 
