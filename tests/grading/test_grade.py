@@ -164,7 +164,9 @@ def test_two_at_once_are_refused_and_a_dead_one_stops_nobody(week: Path, submit:
     holds += "with o(W.at(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", holds, str(week)], stdin=-1, stdout=-1) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(GradingError, match="Another lsdl grade works in this gradebook: run the same command again"):
+        with pytest.raises(
+            GradingError, match="Another lsdl grade works in this gradebook: run the same command again"
+        ):
             grade(week, folder)
         assert not paths.database.exists()
         other.kill()

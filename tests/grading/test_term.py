@@ -197,7 +197,14 @@ def a_report() -> Report:
         "why": CellMark(1.5, 2, manual=True),
     }
     row = Row(
-        "ada", "repaired", 8, 2, 0, note=f"A cell reached the time limit of 3 s: the cell more. {found}.", findings=[found], cells=cells
+        "ada",
+        "repaired",
+        8,
+        2,
+        0,
+        note=f"A cell reached the time limit of 3 s: the cell more. {found}.",
+        findings=[found],
+        cells=cells,
     )
     scale = Scale(9, 1)
     return Report(
@@ -212,6 +219,13 @@ def test_one_scale_of_points_in_the_report() -> None:
     for shown in (text.getvalue(), page):
         assert "points of 9 + 1" in shown and "0 of 8" in shown and "1.5 of 2" in shown
         assert "Points are of 9. Automatic and by hand together they can be 10: 1 are a bonus." in shown
+
+
+def test_a_mistake_is_told_once_for_a_task_also_on_the_terminal() -> None:
+    text = io.StringIO()
+    score_table(a_report(), Console(file=text, width=120))
+    assert "  Task 1. Double a number: double_value, double_more (0 of 8)\n    NameError: double" in text.getvalue()
+    assert text.getvalue().count("NameError: double") == 1
 
 
 def test_the_page_tells_causes_first_tasks_by_title_and_repairs_in_a_list() -> None:
