@@ -107,7 +107,7 @@ def _zygote(week: Path, unsafe: bool, stopping: threading.Event | None = None) -
         if known is None or not known.alive:
             if known is not None:
                 known.close()
-            _zygotes[key] = known = Zygote(week, partly=unsafe)
+            _zygotes[key] = known = Zygote(week, partly=unsafe, stopping=stopping)
         return known
 
 
@@ -164,16 +164,15 @@ class Workers:
         # Each thread waits for one process that does the work.
         stopping = threading.Event()
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="submission") as pool:
-            futures = [pool.submit(run_job, job, unsafe=self.unsafe, stopping=stopping) for job in jobs]
             try:
+                futures = [pool.submit(run_job, job, unsafe=self.unsafe, stopping=stopping) for job in jobs]
                 for future in as_completed(futures):
                     yield future.result()
             except BaseException:  # Ctrl-C, or nobody asks for more: what runs is ended, not waited for
                 stopping.set()
+                pool.shutdown(wait=False, cancel_futures=True)
                 close_zygotes()
                 raise
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
 
 
 class GradebookWriter:
