@@ -245,6 +245,9 @@ def grade(
         typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
     ] = None,
     names: Names = None,
+    guests: Annotated[
+        bool, typer.Option("--guests", help="Also grade who is not on the class list; the report names them.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
     ] = False,
@@ -290,6 +293,7 @@ def grade(
                 unsafe=unsafe,
                 encoding=encoding,
                 names=names,
+                guests=guests,
                 progress=progress,
             )
     except Stopped as stopped:
@@ -301,6 +305,24 @@ def grade(
     if json:
         report.of_the_week().write_json(json)
     console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="Example: lsdl forget LICENSE. Exit codes: 0 forgotten, 2 nobody is called so, or there are marks and no --marks."
+)
+def forget(
+    student: Annotated[str, typer.Argument(help="The name as the report has it.", metavar="STUDENT")],
+    marks: Annotated[
+        bool, typer.Option("--marks", help="Also delete marks, and the place on the class list, if there are any.")
+    ] = False,
+) -> None:
+    """Take a student out of the gradebook whom a wrong file or name made. What was handed in stays where it is."""
+    from lsdl.author.course import course_root
+    from lsdl.grading.forget import forget as forget_student
+    from lsdl.printable import printable
+
+    for line in forget_student(course_root(), student, marks=marks):
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: lsdl feedback 1. Exit codes: 0 all pages were written, 2 not all could be.")

@@ -192,6 +192,16 @@ class CoursePaths:
         return self.gradebook / "times.csv"
 
     @property
+    def added(self) -> Path:
+        """Who came into the gradebook by a hand-in, not from the class list (roster.py)."""
+        return self.gradebook / "journal" / "added.json"
+
+    @property
+    def grading_lock(self) -> Path:
+        """Held by the one command that writes marks."""
+        return self.gradebook / "journal" / "lock"
+
+    @property
     def releases(self) -> Path:
         """The student versions, a folder for each week."""
         return self.gradebook / "release"

@@ -9,6 +9,7 @@
 - grade.py: a folder of submissions to rows and JSON; terminal_report.py, html_report.py: the same for people
 - class_tables.py: extensions, and when something was handed in; scores.py: marks by the rules
 - refusals.py: a full disk, a locked gradebook: a sentence each
+- forget.py: a student whom a wrong name made, taken out again
 - feedback.py: what nbgrader's feedback leaves out
 - release.py: the student version of one homework; publish.py: the student's tree
 - examine.py: what is wrong with this machine, or with this notebook

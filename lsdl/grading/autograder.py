@@ -98,15 +98,16 @@ def run_job(job: Job, *, unsafe: bool = False, stopping: threading.Event | None 
 
 def _zygote(week: Path, unsafe: bool, stopping: threading.Event | None = None) -> Zygote | None:
     sources = (week / "homework.ipynb", *sorted(week.glob("*.py")))
-    key = (week.name, _libraries(week, tuple(path.stat().st_mtime_ns for path in sources)), unsafe)
-    with _zygotes_lock:
+    modified = tuple(path.stat().st_mtime_ns for path in sources)
+    with _zygotes_lock:  # also for what a week imports: Python 3.11's ast.parse fails where two threads are in it
         if stopping is not None and stopping.is_set():
             return None
+        key = (week.name, _libraries(week, modified), unsafe)
         known = _zygotes.get(key)
         if known is None or not known.alive:
             if known is not None:
                 known.close()
-            _zygotes[key] = known = Zygote(week, partly=unsafe)
+            _zygotes[key] = known = Zygote(week, partly=unsafe, stopping=stopping)
         return known
 
 
@@ -163,16 +164,15 @@ class Workers:
         # Each thread waits for one process that does the work.
         stopping = threading.Event()
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="submission") as pool:
-            futures = [pool.submit(run_job, job, unsafe=self.unsafe, stopping=stopping) for job in jobs]
             try:
+                futures = [pool.submit(run_job, job, unsafe=self.unsafe, stopping=stopping) for job in jobs]
                 for future in as_completed(futures):
                     yield future.result()
             except BaseException:  # Ctrl-C, or nobody asks for more: what runs is ended, not waited for
                 stopping.set()
+                pool.shutdown(wait=False, cancel_futures=True)
                 close_zygotes()
                 raise
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
 
 
 class GradebookWriter:

@@ -323,12 +323,13 @@ class _Execution:
         try:
             await client.async_execute_cell(cell, index)
             if self.at_its_limit:  # it was interrupted; does the kernel listen?
+                seconds = self.request.cell_seconds
                 try:
                     await self._silently(client, "None", GRACE)
                 except _Stopped:
-                    seconds = self.request.cell_seconds
                     text = f"A cell ran longer than {seconds:g} s and could not be interrupted: {self.place}."
                     raise _Stopped(text) from None
+                self.verdict.notes.append(f"A cell reached the time limit of {seconds:g} s: {self.place}.")
         finally:
             self.left -= room - max(client.left, 0)
             not_shown: list[str] = []

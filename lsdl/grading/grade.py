@@ -31,11 +31,11 @@ from lsdl.grading.journal import (
     key_of,
     open_by_hand,
 )
-from lsdl.grading.nbgrader_course import make_private
+from lsdl.grading.nbgrader_course import make_private, one_writer
 from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.refusals import explained, is_full_disk
 from lsdl.grading.release import release
-from lsdl.grading.roster import read_roster
+from lsdl.grading.roster import Roster, add_unlisted, read_roster
 from lsdl.grading.stop import Stop, Stopped
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
@@ -43,6 +43,13 @@ from lsdl.printable import printable
 
 CONNECT_SECONDS = 20
 TASK_HEADING = re.compile(r"^#{2,4} +(.+?)(?: \([^()]*points?[^()]*\))?[ #]*$", re.MULTILINE)
+WHO_ARE_THEY = (
+    "Say who they are with --names FILE, add them to the class list, or grade them as they are with --guests."
+)
+NOT_LISTED = (
+    "This name is not on the class list, so nothing was graded: say who it is with --names FILE, add it to the class list, or "
+    "grade it with --guests."
+)
 OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
 
 
@@ -152,6 +159,7 @@ def grade(
     unsafe: bool = False,
     encoding: str | None = None,
     names: Path | None = None,
+    guests: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Grade the submissions of a week. Killed at any point and called again, it runs only what was not finished.
@@ -168,13 +176,15 @@ def grade(
         unsafe: run without the whole sandbox where this machine cannot enforce it.
         encoding: that of the names in archives which do not say it (collect.py).
         names: a table of names in the export and ids on the class list, for those that it does not explain (roster.py).
+        guests: also grade who is not on the class list, where there is one.
         progress: called after each student with the row, its number (from 1) and the number of rows.
 
     Returns:
         The report; a bad submission is a row in it.
 
     Raises:
-        GradingError: the homework itself cannot be graded, nobody has such a name, or the disk is full.
+        GradingError: the homework itself cannot be graded, nobody has such a name, another command is grading, or the disk
+            is full.
         FileNotFoundError: `submissions` is neither a folder nor an archive.
         JailError: this machine cannot enforce the whole sandbox, and `unsafe` is not set.
         Stopped: Ctrl-C; it says how many students are finished.
@@ -186,7 +196,7 @@ def grade(
     title, due = title_and_due(paths)
     with explained():
         roster = read_roster(paths.root, names)
-    hand_ins, notes = read_all(paths, folder, title, roster, encoding)
+    hand_ins, notes = read_all(paths, folder, title, roster, encoding, some=bool(students))
     nothing = GradingError(
         f"{folder} has no homework of {paths.name}: give the folder that holds STUDENT/{paths.name}/homework.ipynb or "
         "STUDENT.ipynb, or an archive from Moodle or Canvas."
@@ -195,13 +205,14 @@ def grade(
         raise nothing
     run = None
     try:
-        with Stop() as stop, explained():
+        with Stop() as stop, explained(), one_writer(paths):
             make_private(paths)
             warnings = [*prepare_hidden_references(week, key), *notes]
             with stop.held():  # nbgrader would take Ctrl-C for an error
                 release(week, check=False)
                 recorder = GradebookWriter(paths)
             run = _GradingRun(paths, recorder, due, regrade, unsafe)
+            run.roster, run.guests = roster, guests
             run.folder = folder
             run.add_rows(hand_ins, everybody=submissions is None, only=students, progress=progress)
             if not run.rows:
@@ -222,6 +233,7 @@ def grade(
             "Students' code ran without the whole sandbox (--unsafe): trust no mark of a class you do not trust."
         )
     everybody = sorted((run.rows | {row.student: row for row in whole}).values(), key=lambda row: row.student)
+    warnings += run.about_strangers(everybody)
     return Report(
         paths.name,
         list(run.rows.values()),
@@ -250,6 +262,8 @@ class _GradingRun:
         self.hand_ins = CollectedHandIns(week.hand_ins)
         self.collected: dict[str, Collected] = {}
         self.folder = week.submitted
+        self.roster, self.guests = Roster(), False
+        self.refused: set[str] = set()  # who is not on the class list
         self.regraded: Regraded | None = None
         self.rows: dict[str, Row] = {}
         self.jobs: list[Job] = []
@@ -307,16 +321,21 @@ class _GradingRun:
         notes = [*entry.notes, *(f"An older attempt does not count: {name}." for name in entry.older)]
         row.note = " ".join(notes)
         try:
+            if entry.path is not None and not self.guests and self.roster.is_stranger(row.student):
+                self.refused.add(row.student)
+                raise BadNotebook(NOT_LISTED)
             if item.notebook is None or item.why:
                 raise BadNotebook(item.why)
             notebook, row.findings = mend(item.notebook, self.skeleton)
         except BadNotebook as error:
             row.status = "missing" if entry.path is None else "failed"
             row.note = " ".join([str(error), *notes])
+            if row.status == "missing" and row.student in self.unread.students:
+                row.note += f" What came before could not be read: {self.unread.students[row.student]}"
             if row.student in self.recorded:
                 row.note += " The gradebook still holds the marks of an earlier attempt"
                 row.note += "." if row.status == "missing" else ": lsdl scores shows them as open, feedback says so."
-            if row.status == "failed":
+            if row.status == "failed" and row.student not in self.refused:
                 self.unread.set(row.student, str(error))
             row.cells = {cell.name: CellMark(0, cell.max_points, manual=cell.manual) for cell in self.cells}
             return
@@ -380,6 +399,8 @@ class _GradingRun:
                 if grade_id(cell) in self.manual
             }
             absent = {finding.absent for finding in row.findings} & self.manual
+            if result.student not in self.enrolled:
+                add_unlisted(self.week.root, result.student)
             self.journal.begin(result.student, texts, absent, self._settled_by_hand(result.student))
             self.recorder.record(result)
             if result.student in self.handed_in:
@@ -419,9 +440,8 @@ class _GradingRun:
     def _fill(self, row: Row, result: Result) -> None:
         verdict, row.unsafe = result.verdict, result.unsafe
         row.status = "timeout" if verdict.timed_out else "repaired" if row.findings else "ok"
-        notes = [*(f"{finding}." for finding in row.findings), row.note, *verdict.notes]
-        if verdict.timed_out:
-            notes.insert(0, "A cell reached the time limit.")
+        notes = [*(f"{finding}." for finding in row.findings), row.note]
+        notes = [*verdict.notes, *notes] if verdict.timed_out else [*notes, *verdict.notes]
         if verdict.failure is not None:
             row.status = "failed"
             notes.insert(0, verdict.failure)
@@ -457,9 +477,24 @@ class _GradingRun:
                 self.unread.set(name, None)
             elif not seen and (name in self.recorded or entry["row"]["status"] == "failed"):
                 others[name] = entry
-        own = {name: {"source": source, "row": asdict(row)} for name, row in self.rows.items() if name not in others}
+        kept = self.rows.keys() - others.keys() - (self.refused - self.recorded)
+        own = {name: {"source": source, "row": asdict(row)} for name, row in self.rows.items() if name in kept}
         write_whole(self.week.rows, json.dumps(others | own, indent=1))
         return [_row_from(entry["row"]) for entry in others.values()]
+
+    def about_strangers(self, rows: Iterable[Row]) -> list[str]:
+        """What to say of those who are not on the class list."""
+        strangers = [row.student for row in rows if self.roster.is_stranger(row.student) and row.status != "missing"]
+        refused = [printable(name) for name in strangers if name in self.refused]
+        graded = [printable(name) for name in strangers if name not in self.refused]
+        lines = []
+        if refused:
+            lines.append(f"Not on the class list, so not graded ({len(refused)}): {', '.join(refused)}. {WHO_ARE_THEY}")
+        if graded:
+            lines.append(
+                f"Not on the class list, but graded ({len(graded)}): {', '.join(graded)}. For a name that a wrong file made: lsdl forget NAME."
+            )
+        return lines
 
     def add_manual_points(self, rows: Iterable[Row]) -> None:
         """What people gave in formgrader is in the gradebook only, and may have come after the automatic marks."""

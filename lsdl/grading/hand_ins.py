@@ -68,11 +68,11 @@ class HandIn:
 
 
 def read_all(
-    week: WeekPaths, folder: Path, title: str, roster: Roster, encoding: str | None
+    week: WeekPaths, folder: Path, title: str, roster: Roster, encoding: str | None, *, some: bool = False
 ) -> tuple[list[HandIn], list[str]]:
     """Find and read what was handed in, and what was found beside it; a notebook of another week is one that cannot be graded.
 
-    Args, errors: as of `find_hand_ins`; and a GradingError if all notebooks are those of another week.
+    Args, errors: as of `find_hand_ins`; and a GradingError if most notebooks, or with `some` all, are those of another week.
     """
     homeworks = Homeworks(week)
     known = homeworks.is_this_week
@@ -92,11 +92,13 @@ def read_all(
         if item.week not in (None, homeworks.week):
             item.why = f"This is the homework of {item.week}, not of {homeworks.week}: ask for the right one."
     weeks = Counter(item.week for item in hand_ins if item.week is not None)
-    if weeks and homeworks.week not in weeks:
+    own = weeks.pop(homeworks.week, 0)
+    if weeks and (not own or (2 * own < own + weeks.total() and not some)):
         other, count = weeks.most_common(1)[0]
+        rest = f" To grade only the {own} of {homeworks.week}, name them with --student." if own else ""
         raise GradingError(
             f"{folder} holds the homework of {other} ({count} of {len(hand_ins)}), not of {homeworks.week}: grade it with "
-            f"lsdl grade {other}. Nothing was graded or released."
+            f"lsdl grade {other}. Nothing was graded or released.{rest}"
         )
     return hand_ins, found.notes
 

@@ -7,7 +7,7 @@ from html import escape
 
 from lsdl.grading.grade import Report, Row
 from lsdl.grading.points import plain
-from lsdl.grading.terminal_report import bonus_explained, by_hand, summary
+from lsdl.grading.terminal_report import bonus_explained, by_hand, losses, summary
 from lsdl.printable import printable
 
 BINS = (
@@ -136,20 +136,11 @@ def _details(row: Row, report: Report) -> str:
     if row.findings:
         items = "".join(f"<li>{escape(printable(str(finding)))}.</li>" for finding in row.findings)
         lines.append(f'<p class="repaired">Repaired before it ran:</p><ul>{items}</ul>')
-    task_of = {name: task for task, names in report.tasks.items() for name in names}
-    told: dict[tuple[str, str], list[str]] = {}  # one mistake can cost several cells of a task
-    for name, mark in row.cells.items():
-        if mark.message:
-            told.setdefault((task_of.get(name, ""), mark.message), []).append(name)
-    lost = []
-    for (task, message), names in told.items():
-        got = plain(sum(row.cells[name].points or 0 for name in names))
-        most = plain(sum(row.cells[name].max_points for name in names))
-        title = escape(report.titles.get(task, task))
-        lost.append(
-            f'<tr><td>{title}<br><span class="note">{escape(", ".join(names))}</span></td>'
-            f'<td class="number">{got} of {most}</td><td><pre>{escape(message)}</pre></td></tr>'
-        )
+    lost = [
+        f'<tr><td>{escape(loss.title)}<br><span class="note">{escape(", ".join(loss.cells))}</span></td>'
+        f'<td class="number">{loss.points}</td><td><pre>{escape(loss.message)}</pre></td></tr>'
+        for loss in losses(row, report)
+    ]
     return "".join(lines) + (f"<table>{''.join(lost)}</table>" if lost else "")
 
 

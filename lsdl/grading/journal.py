@@ -133,6 +133,37 @@ class Unread:
         write_whole(self.path, json.dumps(self.students, indent=1))
 
 
+def noted_students(week: WeekPaths) -> set[str]:
+    """Everybody whom the files of a week's journal know beside the marks."""
+    return set().union(*(json.loads(path.read_text("utf-8")) for path in _by_student(week)))
+
+
+def forget_student(week: WeekPaths, student: str) -> None:
+    """Take a student out of a week's journal.
+
+    Raises:
+        OSError: the disk is full, or a file cannot be written.
+    """
+    for path in _by_student(week):
+        known = json.loads(path.read_text("utf-8"))
+        if known.pop(student, None) is not None:
+            write_whole(path, json.dumps(known, indent=1))
+    if week.journal.is_file():
+        lines = week.journal.read_bytes().split(b"\n")
+        write_whole(week.journal, b"\n".join(line for line in lines if not _is_of(line, student)))
+
+
+def _by_student(week: WeekPaths) -> list[Path]:
+    return [path for path in (week.unread, week.hand_ins, week.rows) if path.is_file()]
+
+
+def _is_of(line: bytes, student: str) -> bool:
+    try:
+        return bool(json.loads(line)["student"] == student)
+    except (ValueError, KeyError, TypeError):  # half a line, which nobody reads
+        return False
+
+
 def open_by_hand(journal: Journal, student: str, marks: Iterable[Any]) -> dict[str, str]:
     """The cells that somebody has to look at though they have points, and why.
 

@@ -7,6 +7,8 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +73,31 @@ def make_private(paths: CoursePaths) -> None:
     for name in ("autograded", "feedback", "handback", "intake", "journal", "references", "reports"):
         (paths.gradebook / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.database.touch(0o600)
+
+
+@contextmanager
+def one_writer(paths: CoursePaths) -> Iterator[None]:
+    """While it is entered, no other command of lsdl grades in this course. The system frees the lock of a process that died.
+
+    Raises:
+        GradingError: another one is grading.
+    """
+    from filelock import FileLock, Timeout
+
+    paths.grading_lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(paths.grading_lock, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise GradingError(
+            "Another lsdl grade works in this gradebook: run the same command again when it has ended."
+        ) from None
+    except NotImplementedError:  # a disk without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def only_the_notebook(week: WeekPaths) -> dict[str, dict[str, Any]]:

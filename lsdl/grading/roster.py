@@ -1,12 +1,14 @@
 """Whose name in an export is who on the class list: Canvas adds a number, Moodle writes the full name, a list may have logins.
 
-The class list is nbgrader's (`nbgrader db student import students.csv`: id, first_name, last_name, email, lms_user_id).
+The class list is nbgrader's (`nbgrader db student import students.csv`: id, first_name, last_name, email, lms_user_id). Whom grading
+itself added to the gradebook is not on it, until a list with a name, an address or a number for that id is imported.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -15,6 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from lsdl.author.course import CoursePaths
+from lsdl.files import write_whole
 from lsdl.grading import GradingError
 from lsdl.grading.nbgrader_course import open_course
 
@@ -38,10 +41,17 @@ class Roster:
     Args:
         listed: who is on it.
         names: name in an export -> id on the class list.
+        added: who is in the gradebook, but not on the list.
+
+    Attributes:
+        students: the ids on the class list.
     """
 
-    def __init__(self, listed: Iterable[Listed] = (), names: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, listed: Iterable[Listed] = (), names: Mapping[str, str] | None = None, added: Iterable[str] = ()
+    ) -> None:
         self.students = {person.student for person in listed}
+        self._added = {student: folded(student) for student in added}
         self._said = {unicodedata.normalize("NFC", name): student for name, student in (names or {}).items()}
         self._by_number: dict[str, set[str]] = {}
         self._by_name: dict[str, set[str]] = {}
@@ -70,7 +80,13 @@ class Roster:
         if len(by_number) == 1:
             return next(iter(by_number))
         by_name = self._by_name.get(folded(canvas["name"] if canvas else name), set())
-        return next(iter(by_name)) if len(by_name) == 1 else None
+        if not by_name and name not in self._added:
+            by_name = {student for student, key in self._added.items() if key == folded(name)}
+        return next(iter(by_name)) if len(by_name) == 1 else name if name in self._added else None
+
+    def is_stranger(self, student: str) -> bool:
+        """Whether there is a class list, and this id is not on it."""
+        return bool(self.students) and student not in self.students
 
     def alike(self, name: str, others: Iterable[str] = ()) -> str:
         """A hint at who may be meant by a name that `find` does not know: " (is it ada?)", or nothing.
@@ -102,16 +118,43 @@ def read_roster(root: Path, names: Path | None = None) -> Roster:
         GradingError: the file is not such a table, or has an id that is not on the class list.
     """
     listed: list[Listed] = []
+    added = _added(root)
     if CoursePaths(root).database.is_file():
         with open_course(root).gradebook as book:
             for person in book.students:
                 rest = (person.first_name, person.last_name, person.email, person.lms_user_id)
-                listed.append(Listed(person.id, *(str(value or "") for value in rest)))
-    roster = Roster(listed, _read_names(names) if names else {})
+                if any(rest) or person.id not in added:
+                    listed.append(Listed(person.id, *(str(value or "") for value in rest)))
+    roster = Roster(listed, _read_names(names) if names else {}, added - {person.student for person in listed})
     unknown = sorted(set(roster._said.values()) - roster.students)
     if unknown and roster.students:
         raise GradingError(f"{names} has students who are not on the class list: {', '.join(unknown[:5])}.")
     return roster
+
+
+def add_unlisted(root: Path, student: str) -> None:
+    """Note that a hand-in, not the class list, brings this student into the gradebook.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
+    if student not in (known := _added(root)):
+        write_whole(CoursePaths(root).added, json.dumps(sorted(known | {student}), indent=1))
+
+
+def drop_unlisted(root: Path, student: str) -> None:
+    """The student left the gradebook.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
+    if student in (known := _added(root)):
+        write_whole(CoursePaths(root).added, json.dumps(sorted(known - {student}), indent=1))
+
+
+def _added(root: Path) -> set[str]:
+    file = CoursePaths(root).added
+    return set(json.loads(file.read_text("utf-8"))) if file.is_file() else set()
 
 
 def _read_names(path: Path) -> dict[str, str]:

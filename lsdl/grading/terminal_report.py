@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import fmean
 
 from rich.console import Console
@@ -94,8 +95,10 @@ def plan_table(plan: Plan, console: Console) -> None:
         if names:
             console.print(Text(f"{what} ({len(names)}): {', '.join(names)}"), soft_wrap=True)
     if plan.not_listed:
-        line = "Say who they are in a table with the columns name (as above) and student (as on the list): --names FILE"
-        console.print(line, soft_wrap=True)
+        line = (
+            "Say who they are in a table with the columns name (as above) and student (as on the list): --names FILE."
+        )
+        console.print(f"{line} Without it they are graded only with --guests.", soft_wrap=True)
 
 
 def summary(report: Report) -> str:
@@ -125,6 +128,31 @@ def bonus_explained(scale: Scale) -> str:
     return f"Points are of {plain(scale.most)}. Automatic and by hand together they can be {both}: {plain(scale.bonus)} are a bonus."
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What one mistake cost in one task: its cells, "0 of 8", and the message that they share."""
+
+    title: str
+    cells: tuple[str, ...]
+    points: str
+    message: str
+
+
+def losses(row: Row, report: Report) -> list[Loss]:
+    """Why a row lost points: one mistake can cost several cells of a task, and is told once."""
+    task_of = {name: task for task, names in report.tasks.items() for name in names}
+    told: dict[tuple[str, str], list[str]] = {}
+    for name, mark in row.cells.items():
+        if mark.message:
+            told.setdefault((task_of.get(name, ""), mark.message), []).append(name)
+    found = []
+    for (task, message), names in told.items():
+        marks = [row.cells[name] for name in names]
+        points = f"{plain(sum(mark.points or 0 for mark in marks))} of {plain(sum(mark.max_points for mark in marks))}"
+        found.append(Loss(report.titles.get(task, task), tuple(names), points, message))
+    return found
+
+
 def score_table(report: Report, console: Console) -> None:
     """Print the table of points, then for every submission why points are missing, then the run's warnings."""
     table = Table(title=report.week)
@@ -141,15 +169,17 @@ def score_table(report: Report, console: Console) -> None:
     if report.scale and report.scale.bonus:
         console.print(Text(bonus_explained(report.scale), "dim"))
     for row in report.rows:
-        lost = {name: mark for name, mark in row.cells.items() if mark.message}
+        lost = losses(row, report)
         if not lost and not row.note:
             continue
         console.print(Text(row.student, "bold"))
         if row.note:
             console.print(Padding(Text(row.note), (0, 0, 0, 2)))
-        for name, mark in lost.items():
-            console.print(Text(f"  {name} ({plain(mark.points or 0)} of {plain(mark.max_points)})"))
-            console.print(Padding(Text(mark.message), (0, 0, 0, 4)))
+        for loss in lost:
+            named = ", ".join(loss.cells)
+            named = f"{loss.title}: {named}" if loss.title not in ("", named) else named
+            console.print(Text(f"  {named} ({loss.points})"))
+            console.print(Padding(Text(loss.message), (0, 0, 0, 4)))
     console.print(Text(summary(report), "bold"))
     for warning in report.warnings:
         console.print(Text(f"warning: {warning}", "yellow"))

@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 from lsdl.grading import GradingError, jail
 
-START_SECONDS = 300
+START_SECONDS, CLOSE_SECONDS, LOOK_SECONDS = 300, 5, 0.2
 _MAX_SOCKET_PATH = 107
 
 
@@ -33,12 +34,13 @@ class Zygote:
     Args:
         week: the week's folder.
         partly: go on where the machine lacks a part of the sandbox.
+        stopping: once it is set, a start is broken off.
 
     Raises:
         GradingError: it did not start; its own last words are in the message.
     """
 
-    def __init__(self, week: Path, *, partly: bool = False) -> None:
+    def __init__(self, week: Path, *, partly: bool = False, stopping: threading.Event | None = None) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="lsdl-", dir=_scratch_parent()))
         self.base.chmod(0o711)
         self._lock = threading.Lock()
@@ -64,16 +66,23 @@ class Zygote:
             )
         theirs.close()
         self._control = ours
-        ours.settimeout(START_SECONDS)
-        try:
-            ready = ours.recv(1)
-        except TimeoutError:
-            ready = b""
-        ours.settimeout(None)
-        if not ready:
+        if not self._is_ready(stopping):
             words = (self.base / "log").read_text(errors="replace")[-1000:]
+            self._process.kill()  # it has no children yet, and hears nothing while it imports
             self.close()
             raise GradingError(f"The process that runs the notebooks did not start: {words}")
+
+    def _is_ready(self, stopping: threading.Event | None) -> bool:
+        end = time.monotonic() + START_SECONDS
+        self._control.settimeout(LOOK_SECONDS)
+        while time.monotonic() < end and not (stopping is not None and stopping.is_set()):
+            try:
+                ready = bool(self._control.recv(1))
+            except TimeoutError:
+                continue
+            self._control.settimeout(None)
+            return ready
+        return False
 
     @property
     def alive(self) -> bool:
@@ -101,7 +110,7 @@ class Zygote:
         """End the process, its supervisors and their kernels, and remove their folders."""
         self._control.close()
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

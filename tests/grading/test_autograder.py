@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
 import signal
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +27,7 @@ from lsdl.author.course import WeekPaths
 from lsdl.cells import grade_id
 from lsdl.checks import Entry, ReferenceStore, _send
 from lsdl.compare import pack
-from lsdl.grading import autograder, jail
+from lsdl.grading import GradingError, autograder, jail
 from lsdl.grading.autograder import GradebookWriter, Job, Result, Verdict, Workers, run_job
 from lsdl.grading.demo import load_mistakes, with_mistake
 from lsdl.grading.feedback import HideHiddenTests
@@ -42,7 +47,7 @@ from lsdl.grading.judge import (
 )
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
-from lsdl.grading.zygote import libraries
+from lsdl.grading.zygote import Zygote, libraries
 from lsdl.intake import Notebook, mend, parse
 
 
@@ -216,6 +221,67 @@ def test_a_notebook_that_did_not_run_earns_nothing(demo: Path) -> None:
     recorder = GradebookWriter(WeekPaths.at(demo))
     recorder.record(Result("nil", solved(demo), Verdict(failure="The machine caught fire.")))
     assert {v for k, v in marks(recorder.api, demo.name, "nil").items() if k != "dropout_words"} == {0}
+
+
+def test_threads_never_parse_at_once(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 may raise a SystemError where one thread is in ast.parse while another one is."""
+    inside: list[int] = []
+    most: list[int] = []
+
+    def watched(source: str) -> ast.Module:
+        inside.append(1)
+        time.sleep(0.01)
+        most.append(len(inside))
+        inside.pop()
+        return ast.parse(source)
+
+    class Started:
+        alive = False  # each thread starts one again
+
+        def __init__(self, week: Path, **_: object) -> None:
+            libraries(week)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("lsdl.grading.zygote.ast", SimpleNamespace(**vars(ast) | {"parse": watched}))
+    monkeypatch.setattr(autograder, "Zygote", Started)
+    monkeypatch.setattr(autograder, "_zygotes", {})
+    autograder._libraries.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: autograder._zygote(demo, True), range(4)))
+    assert len(most) > 4 and max(most) == 1
+
+
+@pytest.mark.linux
+def test_ctrl_c_waits_neither_for_a_start_nor_for_jobs_that_wait(week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen] = []
+
+    def never_ready(_: list[str], **options: object) -> subprocess.Popen:
+        started.append(subprocess.Popen(["sleep", "300"], **options))
+        return started[0]
+
+    monkeypatch.setattr("lsdl.grading.zygote.subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": never_ready}))
+    stopping = threading.Event()
+    threading.Timer(0.3, stopping.set).start()
+    with pytest.raises(GradingError, match="did not start"):
+        Zygote(week, partly=True, stopping=stopping)
+    assert started[0].returncode == -signal.SIGKILL
+
+    ran: list[int] = []
+
+    def until_stopped(job: int, *, unsafe: bool, stopping: threading.Event) -> None:
+        ran.append(job)
+        assert stopping.wait(60)
+
+    def jobs() -> Iterator[int]:
+        yield from range(3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(autograder, "run_job", until_stopped)
+    monkeypatch.setattr(autograder, "_zygotes", {})
+    with pytest.raises(KeyboardInterrupt):
+        list(Workers(1, unsafe=True).run(jobs()))
+    assert ran == [0]
 
 
 def test_libraries_are_those_of_the_week(demo: Path) -> None:

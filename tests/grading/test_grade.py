@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -122,6 +123,7 @@ def test_a_cell_that_never_ends_costs_that_cell(week: Path, submit: Callable[...
     folder = submit("ivy", set_source("square", "def square(x):\n    while True:\n        pass"))
     row = grade(week, folder).rows[0]
     assert (row.status, row.points) == ("timeout", 3)
+    assert row.note == "A cell reached the time limit of 3 s: the cell square_value."
     assert row.cells["square_value"].message == "The cell ran longer than 3 s."
 
 
@@ -146,6 +148,25 @@ def test_enrolled_students_without_a_submission_have_a_row(week: Path, submit: C
     grade(week, submit("ada"))
     (week.parent / "gradebook" / "submitted").mkdir()
     assert [(row.student, row.status) for row in grade(week).rows] == [("ada", "missing")]
+
+
+def test_two_at_once_are_refused_and_a_dead_one_stops_nobody(week: Path, submit: Callable[..., Path]) -> None:
+    from lsdl.author.course import WeekPaths
+    from lsdl.grading.nbgrader_course import one_writer
+
+    folder, paths = submit("ada"), WeekPaths.at(week)
+    holds = "import sys; from pathlib import Path; from lsdl.author.course import WeekPaths as W; from lsdl.grading.nbgrader_course import one_writer as o\n"
+    holds += "with o(W.at(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", holds, str(week)], stdin=-1, stdout=-1) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(
+            GradingError, match="Another lsdl grade works in this gradebook: run the same command again"
+        ):
+            grade(week, folder)
+        assert not paths.database.exists()
+        other.kill()
+    with one_writer(paths):
+        pass
 
 
 def test_a_folder_that_is_not_there(week: Path) -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from lsdl.author.course import WeekPaths
 from lsdl.grading import GradingError, jail
 from lsdl.grading import grade as module
 from lsdl.grading.grade import Report, Row, grade
+from lsdl.grading.hand_ins import plan, read_all
 from lsdl.grading.html_report import html_page
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
+from lsdl.grading.roster import Roster
 from lsdl.grading.scores import HomeworkMark, all_marks, final_marks, marks_csv
 
 UNSAFE = bool(jail.missing())
@@ -175,6 +178,13 @@ def test_k5_the_homework_of_another_week_is_refused_with_its_name(week: Path, tw
         grade(week, path, unsafe=UNSAFE)
     assert not (week.parent / "gradebook" / "gradebook.db").exists()
     assert not (week.parent / "gradebook" / "release").exists()
+
+    with zipfile.ZipFile(path, "a") as file:  # one has not noticed that the week is over
+        file.writestr("Dan_1_assignsubmission_file_/homework.ipynb", (week / "homework.ipynb").read_bytes())
+    with pytest.raises(GradingError, match=r"week96-other \(2 of 4\), .* To grade only the 1 of week97-tiny, name them with --student."):  # fmt: skip
+        plan(week, path)
+    found, _ = read_all(WeekPaths.at(week), path, "", Roster(), None, some=True)
+    assert {item.entry.student: bool(item.why) for item in found} == dict(Ada=True, Bob=True, Cid=True, Dan=False)
 
 
 @pytest.mark.linux

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from lsdl.cli import app
 from lsdl.grading import GradingError, jail
+from lsdl.grading.forget import forget
 from lsdl.grading.grade import grade
 from lsdl.grading.hand_ins import plan
 from lsdl.grading.nbgrader_course import open_course
@@ -145,7 +146,7 @@ def test_the_report_is_the_weeks_and_not_the_calls(listed: Path, tmp_path: Path)
     first = export(listed, tmp_path / "first.zip", "Ada Lovelace", "Bob O'Neil")
     with zipfile.ZipFile(first, "a") as file:
         file.writestr("Dan_7_assignsubmission_file_/homework.ipynb", "{")
-    report = grade(listed, first, unsafe=UNSAFE)
+    report = grade(listed, first, unsafe=UNSAFE, guests=True)
     everybody = {
         "Dan": "failed",
         "alovelace": "ok",
@@ -172,8 +173,41 @@ def test_the_report_is_the_weeks_and_not_the_calls(listed: Path, tmp_path: Path)
     assert len(json.loads((tmp_path / "marks.json").read_text())["submissions"]) == 4
 
     export(listed, first, "Ada Lovelace", "Bob O'Neil", "Dan Roe")  # the file had the wrong name
-    shown = {row.student: row.status for row in grade(listed, first, unsafe=UNSAFE).of_the_week().rows}
-    assert "Dan" not in shown and shown["Dan Roe"] == "ok"
+    report = grade(listed, first, unsafe=UNSAFE)
+    refused = {row.student: row.note for row in report.of_the_week().rows}
+    assert "Dan" not in refused and "is not on the class list, so nothing was graded" in refused["Dan Roe"]
+    assert any("so not graded (1): Dan Roe. Say who they are with --names" in line for line in report.warnings)
+    with pytest.raises(GradingError, match="Nobody is called Dan Roe"):  # nothing was stored
+        forget(listed.parent, "Dan Roe")
+
+    for _ in range(2):  # graded once, still not on the class list
+        report = grade(listed, first, unsafe=UNSAFE, guests=True)
+        assert {row.student: row.status for row in report.of_the_week().rows}["Dan Roe"] == "ok"
+        assert any("but graded (1): Dan Roe." in line for line in report.warnings)
+    assert plan(listed, first).not_listed == ["Dan Roe"]
+    assert "Dan Roe" not in read_roster(listed.parent).students and read_roster(listed.parent).find("dan roe")
+    with pytest.raises(
+        GradingError, match="Dan Roe has 4 points and something to grade by hand in week97-tiny: .* --marks"
+    ):
+        forget(listed.parent, "Dan Roe")
+    with pytest.raises(GradingError, match="c1 has a place on the class list: "):
+        forget(listed.parent, "c1")
+    assert forget(listed.parent, "Dan Roe", marks=True)[0].startswith("Dan Roe is forgotten. Deleted: 4 points and")
+    left = [path for path in (listed.parent / "gradebook").rglob("*") if path.name == "Dan Roe" or (path.suffix in (".json", ".jsonl") and "Dan Roe" in path.read_text())]  # fmt: skip
+    assert left == []
+    with open_course(listed.parent).gradebook as book:
+        assert "Dan Roe" not in {student.id for student in book.students}
+    assert "Dan Roe" not in {row.student for row in grade(listed, second, unsafe=UNSAFE).of_the_week().rows}
+
+
+@pytest.mark.linux
+def test_who_is_missing_says_what_came_before(listed: Path, tmp_path: Path) -> None:
+    first = export(listed, tmp_path / "first.zip", "Ada Lovelace", content="{")
+    why = grade(listed, first, unsafe=UNSAFE).rows[0].note
+    second = export(listed, tmp_path / "second.zip", "Bob O'Neil", content="{")
+    row = grade(listed, second, unsafe=UNSAFE).rows[0]
+    assert (row.student, row.status) == ("alovelace", "missing") and "not JSON" in why
+    assert row.note == f"Nothing was handed in. What came before could not be read: {why}"
 
 
 @pytest.mark.slow

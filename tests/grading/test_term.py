@@ -309,7 +309,14 @@ def a_report() -> Report:
         "why": CellMark(1.5, 2, manual=True),
     }
     row = Row(
-        "ada", "repaired", 8, 2, 0, note=f"A cell reached the time limit. {found}.", findings=[found], cells=cells
+        "ada",
+        "repaired",
+        8,
+        2,
+        0,
+        note=f"A cell reached the time limit of 3 s: the cell more. {found}.",
+        findings=[found],
+        cells=cells,
     )
     scale = Scale(9, 1)
     return Report(
@@ -326,10 +333,17 @@ def test_one_scale_of_points_in_the_report() -> None:
         assert "Points are of 9. Automatic and by hand together they can be 10: 1 are a bonus." in shown
 
 
+def test_a_mistake_is_told_once_for_a_task_also_on_the_terminal() -> None:
+    text = io.StringIO()
+    score_table(a_report(), Console(file=text, width=120))
+    assert "  Task 1. Double a number: double_value, double_more (0 of 8)\n    NameError: double" in text.getvalue()
+    assert text.getvalue().count("NameError: double") == 1
+
+
 def test_the_page_tells_causes_first_tasks_by_title_and_repairs_in_a_list() -> None:
     page = html_page(a_report())
     details = page[page.index("<h3>") :]
-    order = ["ada", "A cell reached the time limit.", "Repaired before it ran:", "double_value is missing: it was put back", "Task 1. Double a number", "NameError: double"]  # fmt: skip
+    order = ["ada", "A cell reached the time limit of 3 s: the cell more.", "Repaired before it ran:", "double_value is missing: it was put back", "Task 1. Double a number", "NameError: double"]  # fmt: skip
     places = [details.index(words) for words in order]
     assert places == sorted(places)
     assert details.count("NameError: double") == 1 and "double_value, double_more" in details and "0 of 8" in details
