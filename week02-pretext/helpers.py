@@ -262,9 +262,11 @@ def fine_tune(trunk: nn.Module, train: Labelled, classes: int, *, epochs: int = 
     return model.eval()
 
 
-def tuned(trunk: nn.Module, scale: str, seed: int, own: int = 0, *, part: str = "test", **settings) -> dict[str, float]:
+def tuned(
+    trunk: nn.Module, scale: str, seed: int, own: int = 0, *, part: str = "test", size: int = 32, **settings
+) -> dict[str, float]:
     """A row of `evaluate` after fine-tuning on the choice of labels `seed`; `own`: seed of the head and the order."""
-    train, tests = few_labels(scale, seed, part)
+    train, tests = few_labels(scale, seed, part, size)
     model = fine_tune(trunk, train, int(train[1].max()) + 1, seed=own, **settings)
     hits = {name: (embed(model, images).argmax(1) == labels).float().mean() for name, (images, labels) in tests.items()}
     return with_mean("tuned", {name: 100 * value.item() for name, value in hits.items()})
@@ -273,17 +275,24 @@ def tuned(trunk: nn.Module, scale: str, seed: int, own: int = 0, *, part: str = 
 # The competition
 
 
+def competition_classes(scale: str) -> Sequence[str]:
+    """Names of the classes, index = label."""
+    return load_task("smoke").names if scale == "smoke" else animals.load_labelled("test", 8).names
+
+
 def competition_model(scale: str = "smoke") -> nn.Module:
-    """The model that is handed in: names and shapes of its weights; NarrowResNet(20) with `fc` of 100 classes, at full scale a ResNet-18 with 10."""
+    """What is handed in, fresh: NarrowResNet(20) with `fc` of 100 classes, at full scale a ResNet-18 with 10; its state_dict says names and shapes."""
     model = NarrowResNet(20) if scale == "smoke" else make_trunk(scale="full")
     model.fc = nn.Linear(feature_dim(model), CONCEPTS if scale == "smoke" else 10)
     return model
 
 
-def competition_tests(generator: torch.Generator, copies: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    """Moved copies of each of the 300 test drawings: pictures (1200, 3, 32, 32) uint8, labels (1200,) and the drawing's number (1200,) int64."""
-    tests = load_task("smoke").tests.values()
+def competition_tests(scale: str, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures (n, 3, S, S) uint8, labels and drawings (n,) int64: four moved copies of each of the 300 test drawings; at full scale each picture once."""
+    if scale == "full":
+        images, labels = animals.load_labelled("test", 224).tests["id"]
+        return images, labels, torch.arange(len(labels))
+    tests, copies = load_task("smoke").tests.values(), 4
     images, labels = (torch.cat(parts).repeat_interleave(copies, 0) for parts in zip(*tests, strict=True))
-    drawing = torch.arange(len(labels)) // copies
     moved = random_affine(images.float() / 255, flip=0.0, generator=generator)
-    return (moved * 255).round().to(torch.uint8), labels, drawing
+    return (moved * 255).round().to(torch.uint8), labels, torch.arange(len(labels)) // copies

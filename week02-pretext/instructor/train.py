@@ -12,7 +12,10 @@ again, so a queue that was stopped goes on where it was. SimCLR is written here:
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsdl.author.homework import Homework
-from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names
+from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
 from lsdl.features import view
-from lsdl.tables import Names
+from lsdl.tables import Names, Tables
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
 SEEDS = 3
+# SETTINGS with which a test runs the seminar with RETRAIN = True: a step or two, two seeds
+CHEAP = dict(pictures=512, short_pictures=512, batch_size=64, many_batch_size=16, classes=64, permutations=8, seeds=2)
+CHEAP |= dict(label_seeds=1, epochs=[1], live_steps=2, live_batch=16)
 # what the trainings take of the homework
 HOMEWORK = (
     "rotation_batch",
@@ -73,9 +79,7 @@ def train(names: dict[str, Any], run: str, seed: int) -> None:
 
     measure._NETS.clear()  # nothing is trained twice in one process
     more = dict(width=20) if run in WIDE else {}
-    task, log = measure.trained(
-        s, WIDE.get(run, run), seed, probe=measure.val_probe(s, run), every=100, progress=progress, **more
-    )
+    task, log = measure.trained(s, WIDE.get(run, run), seed, every=100, progress=progress, **more)
     file = file_of(run, seed)
     helpers.save_net(task, file)
     entry = about_run(started) | {"threads": torch.get_num_threads(), "log": log}
@@ -122,3 +126,59 @@ def simclr_class() -> type:
             return F.cross_entropy(scores, partner), helpers.accuracy(scores, partner)
 
     return SimCLR
+
+
+def tables(parts: list[str]) -> None:
+    """Measure parts of assets/tables.json on the runs that there are."""
+    names = all_names()
+    import measure
+
+    measure.stored(RUNS)
+    file = ASSETS / "tables.json"
+    found = Tables(file, measure, seminar=names, seeds=SEEDS, retrain=True)
+    for part in parts or found.parts:
+        started = clocks()
+        rows = found[part]
+        write_table(file, part, rows, about_run(started))
+        print(f"{part}: {len(rows)} rows", flush=True)
+
+
+def commit(run: str, seed: int = 0) -> None:
+    """Write a run's network, its matrices in eight bits, and its log into assets/."""
+    names = Names(all_names())
+    import helpers
+    import measure
+
+    entry = json.loads(file_of(run, seed).with_suffix(".json").read_text(encoding="utf-8"))
+    task = measure.make(names, WIDE.get(run, run), seed, 20 if run in WIDE else 16)
+    helpers.load_task_net(file_of(run, seed), task)
+    file = ASSETS / f"{run}.safetensors"
+    helpers.save_net(task, file, small=True)
+    entry["sha256"] = digests(file.with_suffix(".json"), file)
+    file.with_suffix(".json").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    print(file.name, file.stat().st_size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", required=True)
+    queued = commands.add_parser("queue", help="train what is not there")
+    queued.add_argument("--only", action="append", help="a run; default: all of them")
+    measured = commands.add_parser("tables", help="measure the seminar's tables")
+    measured.add_argument("--only", action="append", help="a part; default: all of them")
+    committed = commands.add_parser("commit", help="write a network into assets/")
+    committed.add_argument("run")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    os.chdir(WEEK)
+    sys.path.insert(0, str(WEEK))
+    if args.what == "queue":
+        queue(args.only)
+    elif args.what == "tables":
+        tables(args.only)
+    else:
+        commit(args.run)
+
+
+if __name__ == "__main__":
+    main()
