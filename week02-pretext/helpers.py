@@ -118,6 +118,8 @@ def save_net(net: nn.Module, file: Path, *, small: bool = False) -> None:
     """Write a network as safetensors in half precision; `small`: matrices as int8 with a scale per output channel, half as many bytes again."""
     state, parameters = {}, dict(net.named_parameters())
     for name, value in net.state_dict().items():
+        if ".trunk." in name:
+            continue  # an ensemble's tasks share its own
         value = value.detach().cpu().contiguous()
         if small and name in parameters and value.ndim > 1:
             scale = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
@@ -152,7 +154,7 @@ def load_task_net(name: str | Path, task: Pretext | None = None) -> Pretext:
     if task is None:
         state = {key: value for key, value in state.items() if key.startswith("trunk.")}
         task = Pretext(make_trunk(len(state["trunk.bn1.weight"])))
-    task.load_state_dict(state)
+    task.load_state_dict(state | {k: state[k[k.index("trunk.") :]] for k in task.state_dict() if ".trunk." in k})
     return task.eval()
 
 

@@ -92,12 +92,14 @@ def train(names: dict[str, Any], run: str, seed: int) -> None:
     part.replace(file.with_suffix(".json"))
 
 
-def queue(only: list[str] | None) -> None:
-    """Train what is not there, in order."""
+def queue(only: list[str] | None, last_first: bool = False, one: bool = False) -> None:
+    """Train what is not there, in order; a second process with `last_first` meets the first one in the middle. `one`: a single run."""
     names = all_names()
-    for run, seed in queue_order():
+    for run, seed in reversed(queue_order()) if last_first else queue_order():
         if (not only or run in only) and not file_of(run, seed).with_suffix(".json").is_file():
             train(names, run, seed)
+            if one:
+                break
 
 
 def all_names() -> dict[str, Any]:
@@ -168,6 +170,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     queued = commands.add_parser("queue", help="train what is not there")
     queued.add_argument("--only", action="append", help="a run; default: all of them")
+    queued.add_argument("--last-first", action="store_true", help="from the end, for a second process")
+    queued.add_argument("--one", action="store_true", help="one run, then stop")
     measured = commands.add_parser("tables", help="measure the seminar's tables")
     measured.add_argument("--only", action="append", help="a part; default: all of them")
     committed = commands.add_parser("commit", help="write a network into assets/")
@@ -177,7 +181,7 @@ def main() -> None:
     os.chdir(WEEK)
     sys.path.insert(0, str(WEEK))
     if args.what == "queue":
-        queue(args.only)
+        queue(args.only, args.last_first, args.one)
     elif args.what == "tables":
         tables(args.only)
     else:
