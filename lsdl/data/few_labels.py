@@ -109,7 +109,9 @@ def load_styles(scale: str) -> Tensor | None:
     return unlabelled_part(load_emoji(32)).style if scale == "smoke" else None
 
 
-def load_task(scale: str, part: str = "test", seed: int = 0, root: str | Path | None = None) -> FewLabels:
+def load_task(
+    scale: str, part: str = "test", seed: int = 0, root: str | Path | None = None, *, size: int = 32
+) -> FewLabels:
     """The few-label task.
 
     Args:
@@ -119,6 +121,7 @@ def load_task(scale: str, part: str = "test", seed: int = 0, root: str | Path | 
             has the pictures of the test artists (full: CIFAR-10's test pictures of the common classes).
         seed: of the choice of labels.
         root: folder with `stl10_binary/` and `cifar-10-batches-bin/`; default: the environment variable STL10.
+        size: side length of smoke's pictures, 32 or 64.
 
     Raises:
         ValueError: unknown scale or part.
@@ -138,7 +141,7 @@ def load_task(scale: str, part: str = "test", seed: int = 0, root: str | Path | 
         ours = torch.tensor([STL10.index(names[k]) for k in theirs[common].tolist()])
         tests = {"id": stl10.load_stl10("test", root), "cifar10": (other[common], ours)}
         return FewLabels(STL10, (images, labels), tests)
-    data, concepts = load_emoji(32), torch.tensor(choose_concepts(part))
+    data, concepts = load_emoji(size), torch.tensor(choose_concepts(part))
     table = _cells(data)[concepts]  # (100, styles)
     cells = table[:, [STYLES.index(s) for s in LABEL_STYLES]]
     label = torch.arange(CONCEPTS)[:, None].expand_as(cells)
