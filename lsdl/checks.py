@@ -58,7 +58,8 @@ class Case:
         statistic: of a bound: what is computed from the answer and bounded. ("chi_square", n, bins): the answer holds integers
             from 0 to n - 1, of which it is Pearson's statistic against the uniform distribution in so many equal bins.
             ("agreement",): the answer is a pair of tensors of one shape, of which it is the share of equal entries.
-        labels: of predictions: draws the true classes; its generator starts like the one of `inputs`.
+        labels: of predictions: draws the true classes; its generator starts like the one of `inputs`. Students can look them up,
+            so the cell needs a hidden check of a value, too.
         at_least: of predictions: the accuracy needed, in [0, 1].
         draw_of: name of the check whose generator this one's `inputs`, `labels` and `target` get, so that the same functions
             give the same draw, which the file of references holds once. Both checks are visible or both are hidden.

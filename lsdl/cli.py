@@ -398,6 +398,78 @@ def scores(csv: Csv = None, times: Times = None) -> None:
 
 
 @app.command(
+    epilog="Example: lsdl leaderboard 2 --make ../competition --key ~/lsdl.key, and after the due date lsdl leaderboard 2 --submissions "
+    "week02.zip --final --csv places.csv. Exit codes: 0 done, also where a hand-in has no points (its row says why); 2 it could not be done."
+)
+def leaderboard(
+    week: OneWeek,
+    make: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the competition from --key: write test.safetensors and sample_submission.csv here, for students.",
+            metavar="DIR",
+        ),
+    ] = None,
+    key: Key = None,
+    demo: Annotated[bool, typer.Option("--demo", help="With --make, take the public demo key: to try out.")] = False,
+    scale: Annotated[Scale, typer.Option(help="With --make: how large pictures and network are.")] = Scale.SMOKE,
+    submissions: Annotated[
+        Path | None, typer.Option(help="As of lsdl grade. Default: gradebook/submitted.", metavar="DIR")
+    ] = None,
+    final: Annotated[
+        bool, typer.Option("--final", help="The private part, places and points, also for lsdl scores.")
+    ] = False,
+    no_models: Annotated[
+        bool, typer.Option("--no-models", help="A quick look: read the predictions, do not reproduce them.")
+    ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose hand-in you found to break the rules; may be repeated.", metavar="ID"),
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="As of lsdl grade.", metavar="NAME")] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="As of lsdl grade.", exists=True, dir_okay=False, metavar="FILE")
+    ] = None,
+    csv: Csv = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the table as a page.", metavar="FILE")] = None,
+    json: Json = None,
+) -> None:
+    """The competition of a week: who predicts the classes of hidden pictures best, with an own model.
+
+    Students hand in predictions.csv and model.safetensors beside the notebook. Your machine predicts with the model itself: what it does not reproduce in
+    99 % has no points. Before the due date only the public half of the drawings is shown. --final adds the private half, which nobody could tune on: it
+    decides the places, and the error beside a difference says whether a place means anything.
+    """
+    from lsdl.author.course import WeekPaths, find_week
+    from lsdl.files import write_whole
+    from lsdl.grading import leaderboard as board_of
+    from lsdl.grading.competition import make as make_competition
+    from lsdl.grading.keys import choose_key
+    from lsdl.grading.terminal_report import plain_table
+    from lsdl.printable import printable
+
+    folder = find_week(week)
+
+    def say(line: str) -> None:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+    if make is not None:
+        path, line = choose_key(WeekPaths.at(folder), key, demo=demo)
+        say(f"Key: {line}")
+        say(make_competition(folder, make, path.read_bytes(), scale.value))
+        return
+    options = {"final": final, "models": not no_models, "without": without or (), "encoding": encoding, "names": names}
+    board = board_of.rank(folder, submissions, **options, say=say)
+    for path, text in ((csv, board_of.for_spreadsheets), (html, board_of.html_page), (json, board_of.json_text)):
+        if path is not None:
+            write_whole(path, text(board), private=True)
+    if csv is None:
+        plain_table(board_of.table(board), console)
+    for line in (*board.notes, board_of.summary(board)):
+        say(line)
+
+
+@app.command(
     epilog="Example: lsdl final --exam exam.csv --points 60 --csv final.csv. Exit codes: 0 everybody passed or failed, 1 somebody's "
     "mark is open (not of who failed the examination, which decides alone), 2 a table is wrong. Grades: see [grades] in course.toml."
 )
@@ -434,16 +506,23 @@ def _write_table(text: str, path: Path) -> None:
 
 
 @app.command(
-    epilog="Example: lsdl doctor   or   lsdl doctor submission.ipynb. Exit codes: 0 well, 1 a problem was found, 2 no such file."
+    epilog="Example: lsdl doctor   or   lsdl doctor submission.ipynb   or   lsdl doctor predictions.csv. Exit codes: 0 well, 1 a problem "
+    "was found, 2 no such file."
 )
 def doctor(
-    notebook: Annotated[Path | None, typer.Argument(help="A student's notebook. Default: this machine.")] = None,
+    notebook: Annotated[
+        Path | None, typer.Argument(help="A student's notebook or predictions.csv. Default: this machine.")
+    ] = None,
 ) -> None:
     """Say what is wrong with this machine or with a notebook, and what mends it; exit code 1 if anything is."""
+    from lsdl.doctor import examine_predictions
     from lsdl.grading.examine import examine_machine, examine_notebook
     from lsdl.printable import printable
 
-    found = examine_notebook(notebook) if notebook else examine_machine()
+    if notebook and notebook.suffix.lower() == ".csv":
+        found = examine_predictions(notebook)
+    else:
+        found = examine_notebook(notebook) if notebook else examine_machine()
     marks = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
     for diagnosis in found:
         console.print(marks[diagnosis.level], end=" ")

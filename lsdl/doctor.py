@@ -1,6 +1,6 @@
 """What is wrong with a homework before it is handed in: `lsdl doctor homework.ipynb`, one line each with the mend.
 
-This is the whole `lsdl` command of the student's tree; `python -m lsdl.doctor homework.ipynb` is the same. The notebook
+A competition's `predictions.csv` is examined, too. This is the whole `lsdl` command of the student's tree; `python -m lsdl.doctor homework.ipynb` is the same. The notebook
 is compared with homeworks.json beside this file, which `lsdl publish` writes from the released homeworks, and it is read
 with intake.py as the grader reads it. Only the standard library is needed.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from lsdl.at_home import differences
 from lsdl.cells import grade_id, is_locked
 from lsdl.intake import MAX_BYTES, BadNotebook, Notebook, mend, parse
+from lsdl.predictions import examine as problems_of
 from lsdl.recognise import likeness
 
 HOMEWORKS = Path(__file__).with_name("homeworks.json")
@@ -81,6 +82,17 @@ def examine(name: str, data: bytes, homeworks: Mapping[str, Notebook]) -> list[D
     return found
 
 
+def examine_predictions(path: Path) -> list[Diagnosis]:
+    """What would keep a competition's predictions.csv from being scored.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    problems, notes = problems_of(path)
+    found = [Diagnosis("problem", line) for line in problems] + [Diagnosis("note", line) for line in notes]
+    return found if problems else [*found, Diagnosis("ok", f"{path.name}: every picture has a class")]
+
+
 def _syntax_errors(notebook: Notebook) -> list[Diagnosis]:
     """A line for each code cell that Python cannot read, so that nothing of it runs."""
     found = []
@@ -128,8 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     about = "Say what is wrong with a homework before you hand it in; nothing is changed."
     doctor = commands.add_parser("doctor", help=about, description=about, epilog="Example: lsdl doctor homework.ipynb")
-    doctor.add_argument("notebook", type=Path)
+    doctor.add_argument("notebook", type=Path, help="the notebook, or the predictions.csv of a competition")
     path = parser.parse_args(arguments).notebook
+    if path.suffix.lower() == ".csv":
+        return _say_predictions(path)
     try:
         homeworks = json.loads(HOMEWORKS.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -146,6 +160,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = [Diagnosis("problem", line)]
     else:
         found = examine(path.name, data, homeworks)
+    return _say(found)
+
+
+def _say_predictions(path: Path) -> int:
+    try:
+        return _say(examine_predictions(path))
+    except OSError as error:
+        print(f"{path} cannot be read ({error.strerror}): give the path of a predictions.csv.", file=sys.stderr)
+        return 2
+
+
+def _say(found: Sequence[Diagnosis]) -> int:
     for diagnosis in found:
         print(f"{diagnosis.level:<7} {diagnosis.line}")
     return int(any(diagnosis.level == "problem" for diagnosis in found))

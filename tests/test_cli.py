@@ -24,6 +24,7 @@ COMMANDS = (
     "feedback",
     "handback",
     "extension",
+    "leaderboard",
     "scores",
     "final",
     "doctor",

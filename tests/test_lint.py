@@ -181,6 +181,7 @@ BREAKS = [
     ("markers", "homework", append(code("### BEGIN HIDDEN TESTS\n1\n### END HIDDEN TESTS"))),
     ("markers", "homework", append(code("### BEGIN SOLUTION\n1\n### END SOLUTION"))),
     ("hidden-checks", "homework", source(5, HIDDEN_CHECK, "")),
+    ("hidden-checks", "homework", lambda node: node.cells[5].metadata.update(tags=["whole"])),
     ("hidden-names", "homework", append(new_markdown_cell("The check double/secret is hidden."))),
     ("hidden-names", "homework", source(5, 'check("double/value", ', 'check("double/secret", ')),
     ("hidden-names", "homework", source(5, 'check("double/secret", ', 'check(f"double/{1}", ')),

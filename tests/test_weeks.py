@@ -12,19 +12,23 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from cheater import answer
 
 from lsdl.author.course import WeekPaths, find_weeks
 from lsdl.author.homework import GradedCell, Homework, Namespace, defined_names
 from lsdl.author.reach import reachable
 from lsdl.author.references import check_references, recorded
 from lsdl.cells import without_magics
-from lsdl.checks import ReferenceStore
+from lsdl.checks import Entry, ReferenceStore
+from lsdl.compare import Packed
+from lsdl.grading.judge import References, judge, read_tests
 
 ROOT = Path(__file__).parents[1]
 WEEKS = [*find_weeks(ROOT), *find_weeks(ROOT / "tests" / "fixtures" / "course")]
 PARAMS = [pytest.param(week, id=week.name, marks=pytest.mark.xdist_group(week.name)) for week in WEEKS]
 DEMO_KEY = ROOT / "gradebook" / "demo.key"
 SEMINAR_SHARE = 0.25
+CHEATERS_SHARE = 0.05
 MISTAKES_NEEDED = 2
 
 
@@ -42,13 +46,40 @@ def homework(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield homework
 
 
-def test_no_answer_is_truth_values_alone(homework: Homework) -> None:
+@pytest.fixture(scope="module")
+def files(homework: Homework) -> tuple[Path, Path]:
+    """Of the visible and the hidden references."""
+    return WeekPaths.at(homework.week).visible_references, Path(os.environ["LSDL_HIDDEN_REFERENCES"])
+
+
+@pytest.fixture(scope="module")
+def entries(files: tuple[Path, Path]) -> dict[str, Entry]:
+    """The visible and the hidden references."""
+    return {name: store.entry(name) for store in map(ReferenceStore, files) for name in store.names}
+
+
+def test_a_hand_in_without_a_solution_earns_next_to_nothing(
+    homework: Homework, files: tuple[Path, Path], entries: dict[str, Entry]
+) -> None:
+    """Answers from public references, labels that are looked up, and bounds, through the judge."""
+    visible = {name: entry for name, entry in entries.items() if name not in homework.hidden_names}
+
+    def copied(name: str) -> Packed:
+        known = entries[name].accepted if name in visible else ()
+        return known[0] if known else answer(entries[name], visible)
+
+    points = {cell.grade_id: cell.points for cell in homework.graded}
+    earned, references = {}, References(*files)
+    for name, test in read_tests(homework.notebook).items():
+        answers = {check: [copied(check)] for check in test.checks}
+        if test.checks and judge(test, answers, references, raised=False) is None:
+            earned[name] = points[name]
+    automatic = sum(task.points for task in homework.tasks)
+    assert sum(earned.values()) <= CHEATERS_SHARE * automatic, earned
+
+
+def test_no_answer_is_truth_values_alone(entries: dict[str, Entry]) -> None:
     """A True says neither what was computed nor which mistake it was."""
-    entries = {
-        name: ReferenceStore(Path(os.environ["LSDL_HIDDEN_REFERENCES"])).entry(name) for name in homework.hidden_names
-    }
-    visible = ReferenceStore(WeekPaths.at(homework.week).visible_references)
-    entries |= {name: visible.entry(name) for name in visible.names}
     values = {name: list(leaves(entry.accepted[0].structure)) for name, entry in entries.items() if entry.accepted}
     assert [name for name, found in values.items() if all(isinstance(value, bool) for value in found)] == []
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from helpers import Clip, ImageTower
+from helpers import Classifier, Clip, ImageTower
 from torch import Tensor, nn
+
+from lsdl.torch_tools import snapshot
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,34 @@ def tiny_clip(state: Mapping[str, Tensor]) -> Clip:
     model.load_state_dict(dict(state))
     model.eval()
     return Clip(model, ImageTower(model.visual, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)).eval(), TinyTokenizer())
+
+
+def finetune_steps(
+    finetune_step: Callable[..., float], state: Mapping[str, Tensor], head: Tensor, images: Tensor, labels: Tensor
+) -> dict[str, object]:
+    """Losses, and parameters and buffers after two SGD steps; the tower comes in train mode. images (2, batch, 3, 8, 8), labels (2, batch)."""
+    classifier = Classifier(tiny_clip(state).tower.train(), head, 7.5)
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.05)
+    losses = [finetune_step(classifier, images[k], labels[k], optimizer) for k in range(2)]
+    return {"losses": losses, "state": snapshot(classifier)}
+
+
+def lipsum_steps(
+    lipsum_step: Callable[..., tuple[float, float]],
+    state: Mapping[str, Tensor],
+    head: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    texts: Tensor,
+    *,
+    weight: float,
+) -> dict[str, object]:
+    """Both terms, and parameters and buffers after two SGD steps, of the classifier and of the CLIP that it came from; texts (2, M, 10)."""
+    tiny, twin = tiny_clip(state), tiny_clip(state)
+    classifier = Classifier(twin.tower.train(), head, tiny.model.logit_scale.exp().item())
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.05)
+    terms = [lipsum_step(classifier, tiny, images[k], labels[k], texts[k], optimizer, weight) for k in range(2)]
+    return {"terms": terms, "state": snapshot(classifier), "clip": snapshot(tiny.model)}
 
 
 def text_draws(

@@ -242,8 +242,8 @@ def with_mean(way: str, by_test: Mapping[str, float]) -> dict[str, float]:
 
 
 def fine_tune(trunk: nn.Module, train: Labelled, classes: int, *, epochs: int = 80, lr: float = 1e-2,
-              weight_decay: float = 0.05, batch_size: int = 100, seed: int = 0) -> Classifier:  # fmt: skip
-    """Trunk (changed in place) and a fresh head, all trained alike with labels, about 20 s; a fresh trunk: training from scratch."""
+              weight_decay: float = 0.05, batch_size: int = 100, seed: int = 0, **more) -> Classifier:  # fmt: skip
+    """Trunk (changed in place) and a fresh head, all trained alike with labels (`more`: of `fit`), about 20 s; a fresh trunk: from scratch."""
     torch.manual_seed(seed)
     device = next(trunk.parameters()).device
     model = Classifier(trunk, nn.Linear(feature_dim(trunk), classes)).to(device, memory_format=torch.channels_last)
@@ -258,7 +258,7 @@ def fine_tune(trunk: nn.Module, train: Labelled, classes: int, *, epochs: int = 
         optimizer.step()
         return loss.item()
 
-    fit(step, optimizer, train, epochs=epochs, batch_size=batch_size, seed=seed)
+    fit(step, optimizer, train, epochs=epochs, batch_size=batch_size, seed=seed, **more)
     return model.eval()
 
 

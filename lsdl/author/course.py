@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -45,6 +45,17 @@ class Part(_Table):
     minutes: int | None = Field(None, gt=0)
 
 
+class Competition(_Table):
+    """How the points of a week's competition (`lsdl leaderboard`) enter the marks.
+
+    "bonus": they come on top of the homework's, at most `most`. "original": the mark is these points and those of the required cells, and no
+    other cell counts; meant for the full scale, whose competition has 11.
+    """
+
+    counts: Literal["bonus", "original"] = "bonus"
+    most: float = Field(5, gt=0)
+
+
 class SyllabusEntry(_Table):
     """What `course.toml` says of a week: what the whole course has to know."""
 
@@ -53,6 +64,7 @@ class SyllabusEntry(_Table):
     points: float = Field(gt=0)
     required: bool = False  # True: nobody passes without handing in this homework
     due: date | None = None  # the end of that day, where the machine that computes the marks stands
+    competition: Competition | None = None
 
 
 class WeekFacts(_Table):
@@ -271,6 +283,10 @@ class WeekPaths(CoursePaths):
     def handback(self) -> Path:
         """What goes back to Moodle or Canvas."""
         return self.gradebook / "handback"
+
+    def leaderboard(self, suffix: str) -> Path:
+        """A file of the week's competition (leaderboard.py): ".solution.csv", ".test.safetensors", ".models.json", or the final ".json"."""
+        return self.gradebook / "leaderboard" / f"{self.name}{suffix}"
 
     def feedback(self, student: str) -> Path:
         """The page that a student gets back."""

@@ -2,7 +2,8 @@
 
 Nothing of a solution is written twice: references, mutation tests and drift checks all execute the notebook's own cells.
 Cells tagged `define` and solution cells are cheap by contract, so they run in this process; what needs a training in the
-notebook is tagged `whole` and left to a run of the whole notebook.
+notebook is tagged `whole` and left to a run of the whole notebook. Since labels can be looked up and trained models be had, such a
+cell repeats a hidden check of the function behind its model.
 """
 
 import ast

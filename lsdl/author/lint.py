@@ -424,10 +424,20 @@ def _hidden_names(notebook: _Notebook) -> Found:
 
 
 def _hidden_checks(notebook: _Notebook) -> Found:
+    recorded = {
+        n for _, cell in notebook.graded if "whole" not in tags(cell) for n in _checks(hidden_part(cell.source))
+    }
     for i, cell in notebook.graded:
         visible, hidden = (_checks(part(cell.source)) for part in (visible_part, hidden_part))
-        if cell.metadata.nbgrader.get("points") and visible and not hidden:
+        if not cell.metadata.nbgrader.get("points"):
+            continue
+        if visible and not hidden:
             yield i, "every check is visible, so its references could be copied: add a hidden check on other inputs."
+        elif "whole" in tags(cell) and not recorded & set(hidden):
+            yield (
+                i,
+                "labels can be looked up, and trained models be had: repeat a hidden check of the function behind this one.",
+            )
 
 
 def _checks(source: str) -> tuple[str, ...]:

@@ -318,7 +318,9 @@ def _drawn(homework: Homework, key: bytes | None) -> dict[str, Entry]:
     """
     if key is not None and len(key.strip()) < MIN_KEY:
         raise HomeworkError(f"The key is too short: write at least {MIN_KEY} random characters into its file.")
-    used = {name: cell for cell in homework.graded for name in (*cell.visible_checks, *cell.hidden_checks)}
+    # a cell tagged `whole` may repeat a check that another cell is recorded from
+    cells = sorted(homework.graded, key=lambda cell: not cell.whole)
+    used = {name: cell for cell in cells for name in (*cell.visible_checks, *cell.hidden_checks)}
     without = sorted(used.keys() - homework.cases.keys())
     idle = sorted(homework.cases.keys() - used.keys())
     if without:
@@ -331,7 +333,7 @@ def _drawn(homework: Homework, key: bytes | None) -> dict[str, Entry]:
         if used[name].whole and homework.cases[name].kind == "value":
             raise HomeworkError(
                 f"{homework.name}: {name!r} stands in a cell tagged `whole`, which recording does not run: "
-                "judge it by a bound or by predictions."
+                "judge it by a bound or by predictions, or repeat a check of another cell."
             )
         owner = homework.cases[name].draw_of
         if owner and (owner not in used or homework.cases[owner].draw_of or (owner in hidden) != (name in hidden)):

@@ -5,6 +5,7 @@
 - zygote.py: the warm process that forks for each submission; kernel.py: the student's kernel; jail.py: its sandbox
 - verdict.py: what the judge says of a notebook
 - execute.py: one notebook through its kernel; judge.py: graded cells decided from answers, outside the kernel
+- competition.py: the pictures of a week's competition and their truth; leaderboard.py: the ranking and its points
 - grade.py: a folder of submissions to rows and JSON; terminal_report.py, html_report.py: the same for people
 - feedback.py: what nbgrader's feedback leaves out
 - release.py: the student version of one homework; publish.py: the student's tree

@@ -19,6 +19,9 @@ Of several notebooks of one student the one counts that is this week's homework 
 named "homework..." go first. Of these the newest counts: by version (Teams), number of the file (Canvas), time, then the
 number in `homework-1.ipynb` or `homework (1).ipynb`. Checkpoints of Jupyter never count. Nothing vanishes: every name in an
 export is a row, an attempt that a row names, or a note.
+
+Files that are handed in beside a notebook (`predictions.csv`) are found by the same rules, by their suffix and the word in their
+name; a CSV file at the top of a folder is the instructor's.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ from lsdl.grading.times import EXAMPLE, utc
 from lsdl.grading.unpack import (
     CHECKPOINTS,
     IS_LINK,
+    NOTEBOOK,
     HandedFile,
+    Wanted,
     bytes_of,
     read_file,
     walk_archive,
@@ -145,6 +150,12 @@ class _Candidate:
     named: bool
     rank: tuple[Any, ...]
     uploaded: bool
+    fits: bool
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is an archive that cannot be opened, whatever was in it."""
+        return self.file.is_archive and bool(self.file.problem)
 
     @property
     def kind(self) -> str:
@@ -152,7 +163,7 @@ class _Candidate:
         name = self.file.name.lower()
         if CHECKPOINTS in self.file.parts or name.endswith("-checkpoint.ipynb"):
             return "checkpoint"
-        return "notebook" if name.endswith(".ipynb") or self.file.problem else "other"
+        return "notebook" if self.fits or self.file.problem else "other"
 
 
 def find_hand_ins(
@@ -163,6 +174,7 @@ def find_hand_ins(
     is_this_homework: IsThisHomework | None = None,
     roster: Roster | None = None,
     encoding: str | None = None,
+    wanted: Wanted = NOTEBOOK,
 ) -> HandIns:
     """The submissions of one week, sorted by student; who handed in nothing has `path=None`.
 
@@ -173,12 +185,13 @@ def find_hand_ins(
         is_this_homework: whether the bytes of a file are a notebook with this homework; asked where a student has several.
         roster: the class list, whose ids take the place of an export's names where it is clear who is meant.
         encoding: that of the names in archives which do not say it, as Windows makes them.
+        wanted: the kind of file; of another kind than the notebook only those are entries who handed in one.
 
     Raises:
         FileNotFoundError: `folder` is neither a folder nor an archive.
         GradingError: there are more files than a class can hand in, or the archive is damaged or in an unknown encoding.
     """
-    search = _Search(folder, week, encoding, roster or Roster())
+    search = _Search(folder, week, encoding, roster or Roster(), wanted)
     if folder.is_file() and folder.suffix.lower() == ".zip":
         search.read_archive()
     elif folder.is_dir():
@@ -197,7 +210,7 @@ def find_hand_ins(
         owner = item.owner
         shared = owner.number and len(numbers[owner.name] - {""}) > 1
         attempts.setdefault(f"{owner.name} {owner.number}" if shared else owner.name, []).append(item)
-    for name in search.students - {item.owner.name for item in found}:
+    for name in search.students - {item.owner.name for item in found} if wanted.is_homework else ():
         attempts[name] = []
     by_student = _by_class_list(attempts, roster or Roster(), search.notes)
     return HandIns(
@@ -230,8 +243,9 @@ def _by_class_list(
 class _Search:
     """The files of a class, each with the names that say whose it is."""
 
-    def __init__(self, source: Path, week: str, encoding: str | None, roster: Roster) -> None:
-        self.source, self.week, self.encoding, self.roster = source, week, encoding, roster
+    def __init__(self, source: Path, week: str, encoding: str | None, roster: Roster, wanted: Wanted) -> None:
+        self.source, self.week, self.encoding, self.roster, self.wanted = source, week, encoding, roster, wanted
+        self.suffixes = (".ipynb", ".zip", wanted.suffix)  # of what a student's folder in a class's archive holds
         self.files: list[HandedFile] = []
         self.folders: list[tuple[str, ...]] = []
         self.notes: list[str] = []
@@ -241,11 +255,11 @@ class _Search:
         """What was given is an archive: a class's, or one student's."""
         own = HandedFile((), self.source, (), ())
         try:
-            inside, folders = walk_archive(own, MAX_ENTRIES, self.encoding)
+            inside, folders = walk_archive(own, MAX_ENTRIES, self.encoding, self.wanted.largest)
         except BadNotebook as error:
             raise GradingError(f"{self.source}: {error}") from None
         inner, folders = _unwrapped(inside, folders, self.week)
-        if _is_a_class(inner, self.week) and not self._is_a_students(self.source.name):
+        if _is_a_class(inner, self.week, self.suffixes) and not self._is_a_students(self.source.name):
             self.folders = folders
             self.files = self._decodable(inner, self.source.name)
         else:
@@ -266,7 +280,7 @@ class _Search:
         for file in files:
             found = inside.get(file, [])
             export = bool(people.get(file)) and all(_owner(other).form in LMS for other in found)
-            whole_class = alone and len(tops) == 1 and _is_a_class(found, self.week, in_folder=True)
+            whole_class = alone and len(tops) == 1 and _is_a_class(found, self.week, self.suffixes, in_folder=True)
             if whole_class or (
                 export and (all_exports or (alone and len(tops) == 1) or CLASS_ARCHIVE.fullmatch(file.name))
             ):
@@ -285,7 +299,7 @@ class _Search:
 
     def _inside_class_archive(self, file: HandedFile) -> list[HandedFile]:
         try:
-            inside, _ = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding)
+            inside, _ = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding, self.wanted.largest)
         except BadNotebook:
             return []  # said where it is opened as a student's
         return _unwrapped(inside, [], self.week)[0]
@@ -315,7 +329,7 @@ class _Search:
                 continue
             else:
                 found += self._of_one(file)
-        return found
+        return found if self.wanted.is_homework else [item for item in found if item.fits or item.is_lost]
 
     def _is_of_another_week(self, file: HandedFile) -> bool:
         """nbgrader's folders hold all weeks of a student."""
@@ -327,14 +341,16 @@ class _Search:
         if not file.is_archive or file.problem:
             return [alone]
         try:
-            inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding)
+            inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding, self.wanted.largest)
         except BadNotebook as error:
             return [replace(alone, file=replace(file, problem=str(error)))]
         opened = [one for inner in inside for one in self._opened(inner)]
-        opened.sort(key=lambda one: not one.name.lower().endswith(".ipynb"))
+        opened.sort(key=lambda one: not self.wanted.fits(one.name))
         del opened[MAX_OF_ONE:]
         found = [self._candidate(inner.below(file.parts), alone.owner, file, uploaded=False) for inner in opened]
-        if any(item.kind == "notebook" or MAY_BE_A_NOTEBOOK.search(item.file.name) for item in found):
+        if not self.wanted.is_homework or any(
+            item.kind == "notebook" or MAY_BE_A_NOTEBOOK.search(item.file.name) for item in found
+        ):
             return found
         names = _some([inner.name for inner in opened])
         why = f"The archive holds no notebook{f' ({names})' if names else ''}: ask for the .ipynb file."
@@ -345,7 +361,7 @@ class _Search:
         if not inner.is_archive or inner.problem or len(inner.members) > 1:
             return [inner]
         try:
-            inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding)
+            inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding, self.wanted.largest)
         except BadNotebook as error:
             return [replace(inner, problem=str(error))]
         return [file.below(inner.parts) for file in inside]
@@ -354,7 +370,7 @@ class _Search:
         stem = PurePosixPath(file.name).stem
         attempt = ATTEMPT.search(stem)
         number = int((attempt[1] or attempt[2])[:9]) if attempt else 0
-        named = "homework" in stem.lower()
+        named = self.wanted.stem in stem.lower()
         # Within one upload the folder and the name say what is meant, before the time.
         uploaded_at = file.times[:1] if owner.form != "folder" else ()
         attempt_of = (owner.version, owner.file, self.week in upload.parts[:-1], uploaded_at)
@@ -365,7 +381,7 @@ class _Search:
             shown = f"{self.source.name}/{shown}" if file.parts[0] != self.source.name else shown
         elif file.members and file.path.name not in file.parts:
             shown = f"{file.path.name}/{shown}"
-        return _Candidate(owner, file, printable_name(shown)[:300], named, rank, uploaded)
+        return _Candidate(owner, file, printable_name(shown)[:300], named, rank, uploaded, self.wanted.fits(file.name))
 
 
 LMS = ("moodle", "canvas", "teams")
@@ -437,7 +453,7 @@ def _flat_notebooks(files: list[HandedFile]) -> int:
     return 0 if any(name.startswith("homework") for name in flat) else len(flat)
 
 
-def _is_a_class(files: list[HandedFile], week: str, *, in_folder: bool = False) -> bool:
+def _is_a_class(files: list[HandedFile], week: str, suffixes: tuple[str, ...], *, in_folder: bool = False) -> bool:
     """Whether an archive that was given, or is alone in the folder that was given, is a class's and not one student's."""
     if any(_owner(file).form in LMS for file in files):
         return True
@@ -451,9 +467,7 @@ def _is_a_class(files: list[HandedFile], week: str, *, in_folder: bool = False) 
     )  # a student's copy of the repository
     if len(of_week) > 1 or (of_week and not in_folder and not course):
         return True
-    holders = {
-        file.parts[0] for file in files if len(file.parts) > 1 and file.name.lower().endswith((".ipynb", ".zip"))
-    }
+    holders = {file.parts[0] for file in files if len(file.parts) > 1 and file.name.lower().endswith(suffixes)}
     return len(holders) > 1 and not any(len(file.parts) == 1 and file.name.lower().endswith(".ipynb") for file in files)
 
 
@@ -584,12 +598,13 @@ def _timestamp(folder: Path) -> tuple[datetime | None, str]:
     return time, "" if time else wrong
 
 
-def read_bytes(submission: Submission, folder: Path) -> bytes:
-    """The bytes of the notebook a student handed in.
+def read_bytes(submission: Submission, folder: Path, wanted: Wanted = NOTEBOOK) -> bytes:
+    """The bytes of the file that counts.
 
     Args:
         submission: an entry of `find_hand_ins`.
         folder: where it was found; no link below it is followed.
+        wanted: the kind that was looked for.
 
     Raises:
         BadNotebook: nothing there, a link, not an ordinary file, too large, or an archive that is broken or a bomb.
@@ -601,4 +616,4 @@ def read_bytes(submission: Submission, folder: Path) -> bytes:
     parts = submission.path.relative_to(folder).parts
     if any(folder.joinpath(*parts[: n + 1]).is_symlink() for n in range(len(parts))):
         raise BadNotebook(IS_LINK)
-    return read_file(HandedFile(("homework.ipynb",), submission.path, submission.members, ()))
+    return read_file(HandedFile((submission.path.name,), submission.path, submission.members, ()), wanted.largest)

@@ -11,6 +11,8 @@
   text that changed since a person graded it, and a question that is not in the notebook: it may be missing in that version.
 - What counts in the share of all points are the homeworks in the gradebook whose due date, with the student's extension, is over;
   one without a due date counts at once. `lsdl final` counts all. Bonus points can make up for others, up to all points together.
+- The points of a week's competition count as course.toml says under `competition`: on top of the homework's, or instead of them beside the
+  required cells. They are open until `lsdl leaderboard WEEK --final` wrote them, and 0 with a required cell that is missing.
 - Extensions are those that `lsdl extension` wrote, and nbgrader's.
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -54,7 +57,8 @@ class HomeworkMark:
         is_open: a person has to grade something before the mark is final.
         bonus: points that can be had beyond `most`.
         counts: the homework is due, so that it is part of the share of all points.
-        for_student: the part of `why` that its student should know: lateness, and a required part that is missing.
+        for_student: what its student should know: lateness, a required part that is missing, and the competition.
+        competition: what the week's competition gave, if it has one.
     """
 
     most: float
@@ -68,6 +72,16 @@ class HomeworkMark:
     bonus: float = 0
     counts: bool = True
     for_student: tuple[str, ...] = ()
+    competition: Earned | None = None
+
+
+@dataclass(frozen=True)
+class Earned:
+    """Points of a competition and their reason; `is_open` while there is no final ranking."""
+
+    points: float = 0
+    why: str = "took no part"
+    is_open: bool = False
 
 
 @dataclass
@@ -141,9 +155,11 @@ def all_marks(root: Path, times: Path | None = None, *, now: datetime | None = N
             unread, journal = Unread(paths.unread).students, Journal(paths.journal)
             entry = course.weeks.get(name) or Week(title=name, points=assignment.max_score or 1)
             _check_required(name, entry, cells)
+            earned, bonus = _competition(paths, entry, assignment)
             submissions = {item.student_id: item for item in book.assignment_submissions(name)}
             for student in students.values():
-                mark = HomeworkMark(entry.points, bonus=entry.bonus)
+                mark = HomeworkMark(entry.points, bonus=bonus)
+                mark.competition = earned.get(student.student, earned.get("")) if entry.competition else None
                 submission = submissions.get(student.student)
                 longer = extended.of(student.student, name, entry.due)
                 if submission is not None:
@@ -198,6 +214,14 @@ def apply_rules(
     mark.points, why = mark.raw, []
     told: list[str] = []
     waiting = [name for name, points in mark.cells.items() if points is None]
+    if (competition := week.competition) and (earned := mark.competition):
+        if competition.counts == "original":
+            waiting = [name for name in waiting if name in week.required_cells]
+            mark.points = earned.points + sum(mark.cells.get(name) or 0 for name in week.required_cells)
+        else:
+            mark.points += min(competition.most, earned.points)
+        why += ["the competition is open: lsdl leaderboard --final"] if earned.is_open else []
+        told += [] if earned.is_open else [f"The competition gave {earned.points:g} points ({earned.why})"]
     for name in week.required_cells:
         given = by_hand.get(name)
         if given is not None and given.says_missing:
@@ -225,16 +249,19 @@ def apply_rules(
                 f"Handed in {days}, {f'so {100 * kept:.0f} % of your points count' if kept < 1 else 'which costs nothing'}"
             )
     mark.points = round(mark.points, 6)
-    mark.is_open, mark.why, mark.for_student = bool(waiting), "; ".join(why), tuple(told)
+    mark.is_open = bool(waiting) or (mark.competition is not None and mark.competition.is_open)
+    mark.why, mark.for_student = "; ".join(why), tuple(told)
 
 
 def marks_csv(students: list[StudentMarks]) -> str:
-    """One line a student: the share of all homeworks; of each the points, raw points, days late, what a rule did, its cells."""
+    """One line a student: the share of all homeworks; of each the points, raw points, days late, what a rule did, its competition, its cells."""
     weeks = sorted({week for student in students for week in student.homeworks})
     cells = {week: _cells_of(students, week) for week in weeks}
+    competing = {week for student in students for week, mark in student.homeworks.items() if mark.competition}
     header = ["student", "assignments"]
     for week in weeks:
         header += [week, f"{week} most", f"{week} raw", f"{week} days late", f"{week} rule"]
+        header += [f"{week} competition", f"{week} competition reason"] if week in competing else []
         header += [f"{week}/{name}" for name in cells[week]]
     lines: list[list[Any]] = [header]
     for student in students:
@@ -243,6 +270,9 @@ def marks_csv(students: list[StudentMarks]) -> str:
             mark = student.homeworks[week]
             why = mark.why if mark.handed_in else "not handed in"
             line += [f"{mark.points:g}", f"{mark.most:g}", f"{mark.raw:g}", mark.days_late, why]
+            if week in competing:
+                earned = mark.competition or Earned()
+                line += ["", "open"] if earned.is_open else [f"{earned.points:g}", earned.why]
             line += [_number(mark.cells.get(name)) for name in cells[week]]
         lines.append(line)
     return csv_text(lines)
@@ -381,6 +411,36 @@ def _check_required(name: str, entry: Week, cells: Collection[str]) -> None:
     for required in entry.required_cells:
         if required not in cells:
             raise GradingError(f"{name}/week.toml: {required} in required_cells is no graded cell of the homework.")
+
+
+def _competition(paths: WeekPaths, entry: Week, assignment: Any) -> tuple[dict[str, Earned], float]:
+    """What the competition of a week gave, by student ("": all others), and the points that can be had beyond the week's own.
+
+    Raises:
+        GradingError: the ranking is not what `lsdl leaderboard --final` wrote.
+    """
+    if entry.competition is None:
+        return {}, entry.bonus
+    file, most = paths.leaderboard(".json"), entry.competition.most
+    found = {"": Earned(why="open", is_open=True)}
+    if file.is_file():
+        try:
+            board = json.loads(file.read_text(encoding="utf-8"))
+            found = {name: Earned(row["points"], row["why"]) for name, row in board["students"].items()} | {
+                "": Earned()
+            }
+            most = board["most"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise GradingError(f"{file} is damaged: run lsdl leaderboard {paths.name} --final again.") from None
+    if entry.competition.counts == "bonus":
+        return found, entry.bonus + min(most, entry.competition.most)
+    required = [
+        cell.max_score
+        for notebook in assignment.notebooks
+        for cell in notebook.grade_cells
+        if cell.name in entry.required_cells
+    ]
+    return found, max(0, most + sum(required) - entry.points)
 
 
 def _fill(mark: HomeworkMark, submission: Any) -> None:

@@ -137,6 +137,16 @@ def score_table(report: Report, console: Console) -> None:
         console.print(Text(f"warning: {warning}", "yellow"))
 
 
+def plain_table(lines: list[list[str]], console: Console) -> None:
+    """Print a table whose first line is its header, and which may have strangers' names."""
+    table = Table()
+    for name in lines[0]:
+        table.add_column(name, overflow="fold")
+    for line in lines[1:]:
+        table.add_row(*(Text(printable(cell)) for cell in line))
+    console.print(table)
+
+
 def marks_table(students: list[StudentMarks], console: Console) -> None:
     """Print the marks, the best share first, and below what is open and which rules changed points."""
     weeks = sorted({week for student in students for week in student.homeworks})

@@ -25,14 +25,42 @@ from lsdl.intake import MAX_BYTES, BadNotebook
 from lsdl.printable import printable_name
 
 MAX_DEPTH = 8
-MAX_RATIO = 200  # what is over MAX_BYTES and this is called a bomb
+MAX_RATIO = 200  # what is too large and packed better than this is called a bomb
 IS_LINK = "The submission is a link, which is never followed: ask for the file itself."
-NO_FILE = "homework.ipynb is not an ordinary file: ask for the notebook itself."
-TOO_LARGE = f"The notebook is larger than {MAX_BYTES >> 20} MB: ask for it with its outputs cleared."
-LOCKED = "The archive is locked with a password: ask for the notebook itself."
+NO_FILE = "The submission is not an ordinary file: ask for the file itself."
+LOCKED = "The archive is locked with a password: ask for the file itself."
+SMALLER = "ask for a smaller one, a notebook with its outputs cleared"
 CHECKPOINTS = ".ipynb_checkpoints"
 HIDDEN_FOLDER = re.compile(r"\.[\w-]+")
 UNICODE_NAME = 0x7075  # the extra field in which Info-ZIP keeps a name in UTF-8
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What kind of file is looked for: the homework, or a file that is handed in beside it.
+
+    Attributes:
+        suffix: how its name ends.
+        stem: what its name has before that; a notebook may be called otherwise.
+        largest: in bytes; no more is ever read.
+    """
+
+    suffix: str = ".ipynb"
+    stem: str = "homework"
+    largest: int = MAX_BYTES
+
+    @property
+    def is_homework(self) -> bool:
+        """Whether it is the notebook."""
+        return self.suffix == ".ipynb"
+
+    def fits(self, name: str) -> bool:
+        """Whether a file's name says that it is one."""
+        stem, suffix = os.path.splitext(name.lower())
+        return suffix == self.suffix and (self.is_homework or self.stem in stem)
+
+
+NOTEBOOK = Wanted()
 
 
 @dataclass(frozen=True)
@@ -118,22 +146,25 @@ def walk_folder(folder: Path, most: int) -> tuple[list[HandedFile], list[tuple[s
     return files, folders
 
 
-def walk_archive(file: HandedFile, most: int, encoding: str | None) -> tuple[list[HandedFile], list[tuple[str, ...]]]:
+def walk_archive(
+    file: HandedFile, most: int, encoding: str | None, largest: int = MAX_BYTES
+) -> tuple[list[HandedFile], list[tuple[str, ...]]]:
     """The files in an archive, whose `parts` are their names in it, and its folders.
 
     Args:
         file: the archive, on the disk or in another one.
         most: how many members it may have.
         encoding: that of names which the archive does not call UTF-8.
+        largest: bytes of one member that may be read.
 
     Raises:
         BadNotebook: it cannot be opened.
     """
     files: list[HandedFile] = []
     folders: list[tuple[str, ...]] = []
-    with _archive_of(file, most) as archive:
+    with _archive_of(file, largest, most) as archive:
         for info in archive.infolist():
-            member = _member(info, file, encoding)
+            member = _member(info, file, encoding, largest)
             if member is None:
                 continue
             if info.is_dir() and not member.problem:
@@ -143,7 +174,7 @@ def walk_archive(file: HandedFile, most: int, encoding: str | None) -> tuple[lis
     return files, folders
 
 
-def _member(info: zipfile.ZipInfo, file: HandedFile, encoding: str | None) -> HandedFile | None:
+def _member(info: zipfile.ZipInfo, file: HandedFile, encoding: str | None, largest: int) -> HandedFile | None:
     names = [_decoded(part, info, encoding) for part in _raw_name(info).replace(b"\\", b"/").split(b"/")]
     pairs = [(name, known) for name, known in names if name not in ("", ".", "..")]
     parts = tuple(name for name, _ in pairs)
@@ -154,9 +185,7 @@ def _member(info: zipfile.ZipInfo, file: HandedFile, encoding: str | None) -> Ha
     shown = printable_name("/".join(name for name, _ in names))[:100]
     problem = ""
     if names[0][0] == "" or ".." in [name for name, _ in names] or re.match(r"[A-Za-z]:", names[0][0]):
-        problem = (
-            f"The archive's member {shown!r} points out of it, and nothing is extracted: ask for the notebook alone."
-        )
+        problem = f"The archive's member {shown!r} points out of it, and nothing is extracted: ask for the file alone."
     elif is_junk(parts):
         return None
     elif info.is_dir():
@@ -167,12 +196,12 @@ def _member(info: zipfile.ZipInfo, file: HandedFile, encoding: str | None) -> Ha
         problem = NO_FILE
     elif info.flag_bits & 1:
         problem = LOCKED
-    elif info.file_size > MAX_BYTES:
+    elif info.file_size > largest:
         bomb = info.file_size > MAX_RATIO * max(1, info.compress_size)
-        problem = TOO_LARGE
+        problem = _too_large(largest)
         if bomb:
             size = f"{info.file_size >> 20} MB, over {MAX_RATIO} times its size"
-            problem = f"{shown!r} unpacks to {size}, like a zip bomb: ask for the notebook with its outputs cleared."
+            problem = f"{shown!r} unpacks to {size}, like a zip bomb: {SMALLER}."
     try:
         time = datetime(*info.date_time).timestamp()
     except (ValueError, OverflowError, OSError):
@@ -225,8 +254,8 @@ def _said_name(info: zipfile.ZipInfo) -> str | None:
 # Reading
 
 
-def read_file(file: HandedFile) -> bytes:
-    """The bytes of a file, at most as many as a notebook may have.
+def read_file(file: HandedFile, largest: int = MAX_BYTES) -> bytes:
+    """The bytes of a file, at most `largest`.
 
     Raises:
         BadNotebook: it has a problem, is no ordinary file, too large, or lies in a damaged archive.
@@ -234,17 +263,17 @@ def read_file(file: HandedFile) -> bytes:
     if file.problem:
         raise BadNotebook(file.problem)
     if not file.members:
-        return bytes_of(file.path, MAX_BYTES)
+        return bytes_of(file.path, largest)
     *outer, name = file.members
-    with _archive_of(replace(file, members=tuple(outer), problem="")) as archive:
-        return _read_member(archive, name)
+    with _archive_of(replace(file, members=tuple(outer), problem=""), largest) as archive:
+        return _read_member(archive, name, largest)
 
 
 @contextmanager
-def _archive_of(file: HandedFile, most: int | None = None) -> Iterator[zipfile.ZipFile]:
+def _archive_of(file: HandedFile, largest: int, most: int | None = None) -> Iterator[zipfile.ZipFile]:
     """The archive that a file is; one in an archive is held in memory."""
     if file.members:
-        with _archive(io.BytesIO(read_file(file)), most) as archive:
+        with _archive(io.BytesIO(read_file(file, largest)), most) as archive:
             yield archive
     else:
         with opened(file.path) as data, _archive(data, most) as archive:
@@ -255,20 +284,20 @@ def _archive(data: IO[bytes], most: int | None) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(data)
     except Exception:  # besides BadZipFile: struct, value, key and other errors of damaged tables
-        raise BadNotebook("The archive is damaged: ask for it again, or for the notebook alone.") from None
+        raise BadNotebook("The archive is damaged: ask for it again, or for the file alone.") from None
     if most is not None and len(archive.infolist()) > most:
-        raise BadNotebook(f"The archive has over {most} members: ask for the notebook alone.")
+        raise BadNotebook(f"The archive has over {most} members: ask for the file alone.")
     return archive
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """At most MAX_BYTES of a member, whatever size it claims."""
+def _read_member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
+    """At most `largest` bytes of a member, whatever size it claims."""
     try:
         with archive.open(name) as member:
-            data = member.read(MAX_BYTES + 1)
+            data = member.read(largest + 1)
     except Exception as error:  # zlib's, zipfile's, and those of unknown methods: all mean one thing
-        raise BadNotebook(f"The archive is damaged ({type(error).__name__}): ask for the notebook alone.") from None
-    return _capped(data, MAX_BYTES)
+        raise BadNotebook(f"The archive is damaged ({type(error).__name__}): ask for the file alone.") from None
+    return _capped(data, largest)
 
 
 def bytes_of(path: Path, most: int) -> bytes:
@@ -283,8 +312,12 @@ def bytes_of(path: Path, most: int) -> bytes:
 
 def _capped(data: bytes, most: int) -> bytes:
     if len(data) > most:
-        raise BadNotebook(TOO_LARGE)
+        raise BadNotebook(_too_large(most))
     return data
+
+
+def _too_large(most: int) -> str:
+    return f"The file is larger than {most >> 20} MB: {SMALLER}."
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -298,7 +331,7 @@ def opened(path: Path) -> IO[bytes]:
         # Opening a device can act on it, so it is looked at first.
         descriptor = os.open(path, flags) if stat.S_ISREG(os.lstat(path).st_mode) else None
     except OSError as error:
-        raise BadNotebook(f"The notebook cannot be read ({error.strerror}): ask for it again.") from None
+        raise BadNotebook(f"The file cannot be read ({error.strerror}): ask for it again.") from None
     if descriptor is None:
         raise BadNotebook(NO_FILE)
     file = os.fdopen(descriptor, "rb")

@@ -223,6 +223,10 @@ def test_the_students_doctor(tree: Path, tmp_path: Path) -> None:
     assert doctor() == (1, "problem The file is not JSON: hand in the .ipynb file as Jupyter saved it.\n")
     path.write_bytes(b" " * (MAX_BYTES + 1))
     assert doctor()[0] == 1 and "clear its outputs" in doctor()[1]
+    (folder / "sample_submission.csv").write_text("id,class\np1,cat\np2,dog\n")
+    (folder / "predictions.csv").write_text("id,class\np1,cat\n")
+    returned, shown = run(f"from {module} import {function}; {function}()", "doctor", "predictions.csv")
+    assert returned == 1 and shown.startswith("problem Missing ids (1): 'p2';")
     path.unlink()
     assert doctor()[0] == 2 and "homework.ipynb cannot be read" in doctor()[1]
     as_module = f"import runpy; sys.argv = ['', {str(target / 'week97-tiny' / 'homework.ipynb')!r}]\n"

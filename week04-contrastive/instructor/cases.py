@@ -99,17 +99,22 @@ def probe_steps(g: Generator) -> tuple:
     return randomised(TinyNet(), g), images(g, 2, 6), torch.randint(4, (2, 6), generator=g)
 
 
-def to_finetune(g: Generator) -> tuple:
-    return randomised(TinyNet(), g), images(g, 2)
+def to_finetune(g: Generator, blocks: int = 1) -> tuple:
+    return randomised(TinyNet(blocks), g), images(g, 2)
 
 
 def tiny_head(g: Generator) -> tuple[Tensor, Tensor]:
     return 0.5 * torch.randn(4, 6, generator=g), 0.5 * torch.randn(4, generator=g)
 
 
-def to_group(g: Generator) -> tuple:
+def to_group(g: Generator, blocks: int = 1) -> tuple:
     rate = round(0.001 + 0.01 * torch.rand((), generator=g).item(), 4)
-    return randomised(TinyNet(), g), *tiny_head(g), (rate, 5 * rate, 0.05)
+    return randomised(TinyNet(blocks), g), *tiny_head(g), (rate, 5 * rate, 0.05)
+
+
+def deeper(inputs: Callable[[Generator, int], tuple]) -> Callable[[Generator], tuple]:
+    """The same inputs for a backbone of two to four blocks: its parameters have other names than in the visible check."""
+    return lambda g: inputs(g, integer(2, 5, g))
 
 
 def finetune_steps(g: Generator) -> tuple:
@@ -234,9 +239,9 @@ CASES = {
     "probe/visible": predictions(0.34, PROBE, draw_of="baseline/visible"),
     "probe/hidden": predictions(0.34, PROBE),
     "build_finetuner/value": value(to_finetune, FEW),
-    "build_finetuner/hidden": value(to_finetune, FEW),
+    "build_finetuner/hidden": value(deeper(to_finetune), FEW),
     "parameter_groups/value": value(to_group, EXACT),
-    "parameter_groups/hidden": value(to_group, EXACT),
+    "parameter_groups/hidden": value(deeper(to_group), EXACT),
     "finetune_step/gradients": tiny(finetune_steps),
     "finetune_step/hidden_gradients": tiny(finetune_steps),
     "finetune_step/parameters": tiny(finetune_steps),
