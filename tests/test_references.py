@@ -55,13 +55,14 @@ def test_the_homework_is_read(week: Path) -> None:
     assert [task.hints for task in homework.tasks] == [2, 1, 1, 1]
     cells = {cell.grade_id: cell for cell in homework.graded}
     assert list(cells) == [
-        "standardise_value", "standardise_constant", "dropout_rate", "dropout_scale", "classify_accuracy", "dropout_words"
+        "standardise_value", "standardise_constant", "dropout_rate", "dropout_scale", "classify_value", "classify_accuracy",
+        "dropout_words",
     ]  # fmt: skip
     value = cells["standardise_value"]
     assert (value.visible_checks, value.hidden_checks) == (("standardise/value",), ("standardise/hidden",))
     assert "hidden" not in value.visible_source.lower() and "standardise/hidden" in value.source
     assert cells["dropout_words"].manual and cells["classify_accuracy"].whole
-    assert [cell.grade_id for cell in homework.unit_cells] == list(cells)[:4]
+    assert [cell.grade_id for cell in homework.unit_cells] == list(cells)[:5]
 
 
 def test_the_namespace_is_the_notebooks_own(week: Path) -> None:
@@ -109,13 +110,14 @@ def test_a_cell_leaves_nothing_behind(week: Path) -> None:
 
 
 def test_every_check_is_recorded_where_it_belongs(week: Path) -> None:
-    assert write_references(week, KEY).startswith("5 visible checks (")
+    assert write_references(week, KEY).startswith("6 visible checks (")
     visible, hidden = ReferenceStore(week / VISIBLE_FILE), ReferenceStore(hidden_store(week))
     assert visible.names == (
-        "classify/validation", "dropout/rate", "dropout/scale", "standardise/constant", "standardise/value"
+        "classify/validation", "classify/value", "dropout/rate", "dropout/scale", "standardise/constant", "standardise/value"
     )  # fmt: skip
     assert hidden.names == (
-        "classify/hidden", "dropout/rate-hidden", "dropout/scale-hidden", "standardise/constant-hidden", "standardise/hidden"
+        "classify/hidden", "classify/value-hidden", "dropout/rate-hidden", "dropout/scale-hidden",
+        "standardise/constant-hidden", "standardise/hidden",
     )  # fmt: skip
     entry = visible.entry("standardise/value")
     (x,), expected = unpack(entry.inputs), unpack(entry.accepted[0])
@@ -364,7 +366,10 @@ def name_used_twice(week: Path) -> None:
         (no_tuple, "must be a tuple, is a comma missing?"),
         (bad_input, "a builtin_function_or_method cannot be stored"),
         (failing_solution, "a correct solution fails in 'standardise_value': IndexError"),
-        (solution_outside_the_bound, "the solution does not pass its own check 'dropout/rate': 0.2"),
+        (
+            solution_outside_the_bound,
+            "the solution does not pass its own check 'dropout/rate': the share of equal entries is 0.2",
+        ),
         (whole_value, "stands in a cell tagged `whole`"),
         (unknown_name, "does not define drop: correct instructor/mistakes.py"),
         (no_cases, "is missing: it has to define CASES"),

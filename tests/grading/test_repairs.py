@@ -335,7 +335,7 @@ def test_k3_a_dropped_picture_is_named(released: Notebook) -> None:
     earned, findings, mended = graded(notebook, released)
     assert (
         earned == 7
-        and "a picture in cell 18 was dropped, it is none that a page can show (webp): ask for it as PNG"
+        and "a picture in cell 19 was dropped, it is none that a page can show (webp): ask for it as PNG"
         in said(findings)
     )
     assert mended["cells"][-1]["attachments"] == {"b.png": {"image/png": "aGk="}}
