@@ -414,7 +414,12 @@ def leaderboard(
     demo: Annotated[bool, typer.Option("--demo", help="With --make, take the public demo key: to try out.")] = False,
     scale: Annotated[Scale, typer.Option(help="With --make: how large pictures and network are.")] = Scale.SMOKE,
     submissions: Annotated[
-        Path | None, typer.Option(help="As of lsdl grade. Default: gradebook/submitted.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            help="A folder or zip as for lsdl grade: predictions.csv and model.safetensors lie beside the notebook, or alone. "
+            "Default: gradebook/submitted.",
+            metavar="DIR",
+        ),
     ] = None,
     final: Annotated[
         bool, typer.Option("--final", help="The private part, places and points, also for lsdl scores.")
@@ -426,9 +431,17 @@ def leaderboard(
         list[str] | None,
         typer.Option(help="Whose hand-in you found to break the rules; may be repeated.", metavar="ID"),
     ] = None,
-    encoding: Annotated[str | None, typer.Option(help="As of lsdl grade.", metavar="NAME")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Code page of the names in an archive that Windows packed.", metavar="NAME")
+    ] = None,
     names: Annotated[
-        Path | None, typer.Option(help="As of lsdl grade.", exists=True, dir_okay=False, metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="CSV with name (in the export) and student (on the class list).",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+        ),
     ] = None,
     csv: Csv = None,
     html: Annotated[Path | None, typer.Option(help="Also write the table as a page.", metavar="FILE")] = None,

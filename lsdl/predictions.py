@@ -16,7 +16,6 @@ from lsdl.printable import printable_name
 NAME, SAMPLE = "predictions.csv", "sample_submission.csv"
 MAX_BYTES = 5 << 20
 COLUMNS = ["id", "class"]
-NAMED = 3  # ids or classes that a sentence names
 
 
 class BadPredictions(ValueError):
@@ -24,11 +23,9 @@ class BadPredictions(ValueError):
 
 
 def read_predictions(data: bytes, ids: Collection[str], classes: Collection[str]) -> dict[str, str]:
-    """The predicted class of every picture, by id.
+    """The predicted class of every picture, by id; every one of `ids` has to be there once, and no other.
 
-    Args:
-        data: the file's bytes; a byte order mark and line ends of Windows are taken.
-        ids, classes: every id has to be there once, and no other; these are the names of the classes.
+    A byte order mark and line ends of Windows are taken.
 
     Raises:
         BadPredictions: the file is not such a table.
@@ -49,13 +46,12 @@ def read_predictions(data: bytes, ids: Collection[str], classes: Collection[str]
     for number, line in enumerate(lines, 2):
         if len(line) != len(COLUMNS):
             raise BadPredictions(f"Entry {number} has {len(line)} values instead of 2: {_some(line)}.")
-    counts, known = Counter(name for name, _ in lines), set(ids)
-    strange = sorted({name for _, name in lines} - set(classes))
+    counts, predicted = Counter(name for name, _ in lines), {name for _, name in lines}
     for what, wrong, mend in (
         ("Repeated ids", [name for name in counts if counts[name] > 1], "keep one line per picture"),
-        ("Unknown ids", [name for name in counts if name not in known], "predict the pictures of test.safetensors"),
+        ("Unknown ids", sorted(counts.keys() - set(ids)), "predict the pictures of test.safetensors"),
         ("Missing ids", [name for name in ids if name not in counts], "every picture of the test needs a line"),
-        ("Unknown classes", strange, f"take the names, no numbers, of {SAMPLE}"),
+        ("Unknown classes", sorted(predicted - set(classes)), f"take the names, no numbers, of {SAMPLE}"),
     ):
         if wrong:
             raise BadPredictions(f"{what} ({len(wrong)}): {_some(wrong)}; {mend}.")
@@ -75,10 +71,13 @@ def examine(file: Path) -> tuple[list[str], list[str]]:
         return [f"{SAMPLE} is not beside {file.name}: put it there, it says which ids and classes there are."], []
     try:
         ids, classes = zip(*_lines(sample.read_bytes())[1:], strict=True)
+    except ValueError:
+        return [f"{SAMPLE} is damaged: fetch it again."], []
+    try:
         read_predictions(data, ids, set(classes))
-    except ValueError as error:
-        return [str(error) if isinstance(error, BadPredictions) else f"{SAMPLE} is damaged: fetch it again."], []
-    model = "Hand in model.safetensors, too: without the model that predicted them the predictions have no points."
+    except BadPredictions as error:
+        return [str(error)], []
+    model = "Hand in model.safetensors, too: predictions without their model have no points."
     return [], [] if file.with_name("model.safetensors").is_file() else [model]
 
 
@@ -97,6 +96,6 @@ def _lines(data: bytes) -> list[list[str]]:
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first of some strangers' names, each short and on one line."""
-    first = [repr(printable_name(name[:40])) for name in names]
-    return ", ".join(first[:NAMED]) + (" ..." if len(first) > NAMED else "")
+    """At most three of some strangers' names, each short and on one line."""
+    shown = [repr(printable_name(name[:40])) for name in names]
+    return ", ".join(shown[:3]) + (" ..." if len(shown) > 3 else "")

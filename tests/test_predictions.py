@@ -76,6 +76,7 @@ def test_the_doctor_at_home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert doctor() == (1, "problem Missing ids (1): 'p1'; every picture of the test needs a line.\n")
     file.write_bytes(b" " * (MAX_BYTES + 10))
     assert doctor()[0] == 1
-    (tmp_path / SAMPLE).write_bytes(b"\xff")
     file.write_text(GOOD)
-    assert doctor()[0] == 1
+    for damaged in (b"\xff", b"", b"id,class\np1\n"):
+        (tmp_path / SAMPLE).write_bytes(damaged)
+        assert doctor() == (1, f"problem {SAMPLE} is damaged: fetch it again.\n")

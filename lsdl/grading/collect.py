@@ -255,7 +255,7 @@ class _Search:
         """What was given is an archive: a class's, or one student's."""
         own = HandedFile((), self.source, (), ())
         try:
-            inside, folders = walk_archive(own, MAX_ENTRIES, self.encoding, self.wanted.largest)
+            inside, folders = walk_archive(own, MAX_ENTRIES, self.encoding, self.wanted)
         except BadNotebook as error:
             raise GradingError(f"{self.source}: {error}") from None
         inner, folders = _unwrapped(inside, folders, self.week)
@@ -299,7 +299,7 @@ class _Search:
 
     def _inside_class_archive(self, file: HandedFile) -> list[HandedFile]:
         try:
-            inside, _ = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding, self.wanted.largest)
+            inside, _ = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding, self.wanted)
         except BadNotebook:
             return []  # said where it is opened as a student's
         return _unwrapped(inside, [], self.week)[0]
@@ -341,7 +341,7 @@ class _Search:
         if not file.is_archive or file.problem:
             return [alone]
         try:
-            inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding, self.wanted.largest)
+            inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding, self.wanted)
         except BadNotebook as error:
             return [replace(alone, file=replace(file, problem=str(error)))]
         opened = [one for inner in inside for one in self._opened(inner)]
@@ -361,7 +361,7 @@ class _Search:
         if not inner.is_archive or inner.problem or len(inner.members) > 1:
             return [inner]
         try:
-            inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding, self.wanted.largest)
+            inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding, self.wanted)
         except BadNotebook as error:
             return [replace(inner, problem=str(error))]
         return [file.below(inner.parts) for file in inside]
@@ -616,4 +616,4 @@ def read_bytes(submission: Submission, folder: Path, wanted: Wanted = NOTEBOOK) 
     parts = submission.path.relative_to(folder).parts
     if any(folder.joinpath(*parts[: n + 1]).is_symlink() for n in range(len(parts))):
         raise BadNotebook(IS_LINK)
-    return read_file(HandedFile((submission.path.name,), submission.path, submission.members, ()), wanted.largest)
+    return read_file(HandedFile((submission.path.name,), submission.path, submission.members, ()), wanted)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from lsdl.author.course import WeekPaths
 from lsdl.features import embed
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
-from lsdl.grading.collect import HandIns, Submission, find_hand_ins, read_bytes
+from lsdl.grading.collect import HandIns, find_hand_ins, read_bytes
 from lsdl.grading.competition import PICTURES, RULES, Rules, Solution, helpers_of, read_rules, read_solution
 from lsdl.grading.hand_ins import title_and_due
 from lsdl.grading.html_report import CSS, POLICY
@@ -32,6 +33,7 @@ from lsdl.grading.points import plain
 from lsdl.grading.roster import read_roster
 from lsdl.grading.scores import csv_text
 from lsdl.grading.unpack import Wanted
+from lsdl.intake import MAX_BYTES as MAX_NOTEBOOK
 from lsdl.intake import BadNotebook
 from lsdl.predictions import MAX_BYTES, NAME, BadPredictions, read_predictions
 from lsdl.printable import printable, printable_name
@@ -39,7 +41,6 @@ from lsdl.probes import clustered_error
 from lsdl.weights import BadWeights, read_weights
 
 MODEL = "model.safetensors"
-PREDICTIONS = Wanted(".csv", "predictions", MAX_BYTES)
 REPRODUCED, SURPRISING = Fraction(99, 100), Fraction(1, 10)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
 
@@ -122,13 +123,15 @@ def rank(
         raise GradingError("A final ranking needs the models: leave --no-models out.")
     solution = read_solution(paths)
     rules = read_rules(week, solution.scale)
-    wanted = Wanted(".safetensors", "model", rules.model_mb << 20)
+    largest = rules.model_mb << 20
+    csv_kind = Wanted(".csv", "predictions", MAX_BYTES, MAX_NOTEBOOK + largest)
+    model_kind = Wanted(".safetensors", "model", largest, MAX_NOTEBOOK + largest)
     title, roster = title_and_due(paths)[0], read_roster(paths.root, names)
 
     def find(kind: Wanted) -> HandIns:
         return find_hand_ins(folder, paths.name, title, roster=roster, encoding=encoding, wanted=kind)
 
-    tables, weights = find(PREDICTIONS), {entry.student: entry for entry in find(wanted).entries}
+    tables, weights = find(csv_kind), {entry.student: entry for entry in find(model_kind).entries}
     if not tables.entries:
         raise GradingError(
             f"{folder} holds no {NAME}: give the folder or archive that students handed in, with --submissions."
@@ -139,17 +142,17 @@ def rank(
             f"{printable_name(unknown[0])} handed in no {NAME}: --without takes ids as the table shows them."
         )
     base = folder if folder.is_dir() else folder.parent
-    judge = _Judge(week, paths, solution, wanted.largest) if models else None
+    judge = _Judge(week, paths, solution, largest) if models else None
     rows = []
     for entry in tables.entries:
         older = [f"An older attempt does not count: {name}." for name in entry.older]
         rows.append(row := Row(entry.student, notes=[*entry.notes, *older]))
         try:
-            predicted = _predicted(row, entry, base, solution)
+            predicted = _predicted(row, read_bytes(entry, base, csv_kind), solution)
             model = weights.get(entry.student)
             if model is None:
                 raise BadWeights(f"No {MODEL} was handed in with the predictions, so they cannot be reproduced.")
-            data = read_bytes(model, base, wanted)
+            data = read_bytes(model, base, model_kind)
             row.digests[MODEL] = hashlib.sha256(data).hexdigest()
             if judge is not None:
                 row.agreed = judge.agreed(data, predicted, lambda line, who=entry.student: say(f"{who}: {line}"))
@@ -169,9 +172,8 @@ def rank(
     return board
 
 
-def _predicted(row: Row, entry: Submission, base: Path, solution: Solution) -> Tensor:
+def _predicted(row: Row, data: bytes, solution: Solution) -> Tensor:
     """The predicted labels, (n,) int64, in the order of the ids; sets what is right in the row."""
-    data = read_bytes(entry, base, PREDICTIONS)
     row.digests[NAME] = hashlib.sha256(data).hexdigest()
     classes = read_predictions(data, solution.ids, solution.classes)
     label = {name: k for k, name in enumerate(solution.classes)}
@@ -186,6 +188,8 @@ class _Judge:
     def __init__(self, week: Path, paths: WeekPaths, solution: Solution, largest: int) -> None:
         with helpers_of(week) as helpers:
             self.network: nn.Module = helpers.competition_model(solution.scale)
+        if solution.scale == "full" and torch.cuda.is_available():
+            self.network.cuda()
         pictures = paths.leaderboard(f".{PICTURES}").read_bytes()
         self.images, self.largest, self.memory = load(pictures)["images"], largest, paths.leaderboard(".models.json")
         self.context = hashlib.sha256(pictures + (week / "helpers.py").read_bytes()).digest()
@@ -230,12 +234,12 @@ def _award(board: Board) -> None:
         return
     ranked = [row for row in board.rows if not row.problem and row.reached == all_reached]
     hits = [row.hits(private) for row in ranked]
-    for row, own, after in zip(ranked, hits, [*ranked[1:], None], strict=True):
+    for row, own in zip(ranked, hits, strict=True):
         row.place = 1 + sum(other > own for other in hits)
         row.points += Fraction(rules.place) * (1 - Fraction(row.place - 1, len(ranked)))
-        if after is not None:
-            error = clustered_error(row.right[private], after.right[private], board.solution.drawings[private])
-            row.to_next = 100 * (own - after.hits(private)) / int(private.sum()), error
+    for row, after in pairwise(ranked):
+        error = clustered_error(row.right[private], after.right[private], board.solution.drawings[private])
+        row.to_next = 100 * (row.hits(private) - after.hits(private)) / int(private.sum()), error
 
 
 # Shown
@@ -266,10 +270,8 @@ def summary(board: Board) -> str:
         return f"{said} Places and points come with --final, from the other {len(board.solution.public) - count}."
     apart = [row.to_next for row in board.rows if row.to_next is not None]
     close = sum(difference <= 2 * error for difference, error in apart)
-    return (
-        f"{said} {board.participants} reached the last threshold. Of {len(apart)} differences to the next, {close} are within two standard "
-        "errors (drawings as clusters): those places are chance."
-    )
+    chance = f"Differences to the next within two standard errors (drawings as clusters): {close} of {len(apart)}"
+    return f"{said} {board.participants} reached the last threshold. {chance}; those places are chance."
 
 
 def for_spreadsheets(board: Board) -> str:

@@ -29,7 +29,7 @@ MAX_RATIO = 200  # what is too large and packed better than this is called a bom
 IS_LINK = "The submission is a link, which is never followed: ask for the file itself."
 NO_FILE = "The submission is not an ordinary file: ask for the file itself."
 LOCKED = "The archive is locked with a password: ask for the file itself."
-SMALLER = "ask for a smaller one, a notebook with its outputs cleared"
+SMALLER = "ask for a smaller one; a notebook is smaller once its outputs are cleared"
 CHECKPOINTS = ".ipynb_checkpoints"
 HIDDEN_FOLDER = re.compile(r"\.[\w-]+")
 UNICODE_NAME = 0x7075  # the extra field in which Info-ZIP keeps a name in UTF-8
@@ -43,11 +43,13 @@ class Wanted:
         suffix: how its name ends.
         stem: what its name has before that; a notebook may be called otherwise.
         largest: in bytes; no more is ever read.
+        archive: the same for an archive in an archive, which may also hold other files.
     """
 
     suffix: str = ".ipynb"
     stem: str = "homework"
     largest: int = MAX_BYTES
+    archive: int = MAX_BYTES
 
     @property
     def is_homework(self) -> bool:
@@ -147,7 +149,7 @@ def walk_folder(folder: Path, most: int) -> tuple[list[HandedFile], list[tuple[s
 
 
 def walk_archive(
-    file: HandedFile, most: int, encoding: str | None, largest: int = MAX_BYTES
+    file: HandedFile, most: int, encoding: str | None, wanted: Wanted = NOTEBOOK
 ) -> tuple[list[HandedFile], list[tuple[str, ...]]]:
     """The files in an archive, whose `parts` are their names in it, and its folders.
 
@@ -155,16 +157,16 @@ def walk_archive(
         file: the archive, on the disk or in another one.
         most: how many members it may have.
         encoding: that of names which the archive does not call UTF-8.
-        largest: bytes of one member that may be read.
+        wanted: says how large a member may be.
 
     Raises:
         BadNotebook: it cannot be opened.
     """
     files: list[HandedFile] = []
     folders: list[tuple[str, ...]] = []
-    with _archive_of(file, largest, most) as archive:
+    with _archive_of(file, wanted, most) as archive:
         for info in archive.infolist():
-            member = _member(info, file, encoding, largest)
+            member = _member(info, file, encoding, wanted.archive)
             if member is None:
                 continue
             if info.is_dir() and not member.problem:
@@ -254,8 +256,8 @@ def _said_name(info: zipfile.ZipInfo) -> str | None:
 # Reading
 
 
-def read_file(file: HandedFile, largest: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, at most `largest`.
+def read_file(file: HandedFile, wanted: Wanted = NOTEBOOK) -> bytes:
+    """The bytes of a file, at most as many as one of this kind may have.
 
     Raises:
         BadNotebook: it has a problem, is no ordinary file, too large, or lies in a damaged archive.
@@ -263,17 +265,18 @@ def read_file(file: HandedFile, largest: int = MAX_BYTES) -> bytes:
     if file.problem:
         raise BadNotebook(file.problem)
     if not file.members:
-        return bytes_of(file.path, largest)
+        return bytes_of(file.path, wanted.largest)
     *outer, name = file.members
-    with _archive_of(replace(file, members=tuple(outer), problem=""), largest) as archive:
-        return _read_member(archive, name, largest)
+    with _archive_of(replace(file, members=tuple(outer), problem=""), wanted) as archive:
+        return _read_member(archive, name, wanted.largest)
 
 
 @contextmanager
-def _archive_of(file: HandedFile, largest: int, most: int | None = None) -> Iterator[zipfile.ZipFile]:
+def _archive_of(file: HandedFile, wanted: Wanted, most: int | None = None) -> Iterator[zipfile.ZipFile]:
     """The archive that a file is; one in an archive is held in memory."""
     if file.members:
-        with _archive(io.BytesIO(read_file(file, largest)), most) as archive:
+        data = read_file(file, replace(wanted, largest=wanted.archive))
+        with _archive(io.BytesIO(data), most) as archive:
             yield archive
     else:
         with opened(file.path) as data, _archive(data, most) as archive:

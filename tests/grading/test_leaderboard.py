@@ -222,6 +222,15 @@ def test_thresholds_are_exact_and_ties_share_the_better_place() -> None:
     assert looked_at == {"b", "c"}  # b by its private part; 60 is not over 60
 
 
+def test_nobody_or_one_alone_over_the_last_threshold() -> None:
+    board = board_of({"a": (54, 90), "b": (20, 20)})
+    leaderboard._award(board)
+    assert board.participants == 0 and not any(row.points for row in board.rows) and "0 of 0" in summary(board)
+    board = board_of({"a": (54, 90), "b": (55, 20)})
+    leaderboard._award(board)
+    assert [(row.student, row.place, row.points) for row in board.rows] == [("b", 1, 9), ("a", None, 0)]
+
+
 def test_names_of_strangers_do_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
@@ -402,7 +411,12 @@ def test_hand_ins_are_found_by_the_collectors_rules(contest: Path, tmp_path: Pat
         for student in ("eve", "fay"):
             archive.writestr(f"{student}/predictions.csv", good)
             archive.writestr(f"{student}/model.safetensors", state)
-    assert {row.student: row.problem for row in rank(contest, whole, models=False).rows} == {"eve": "", "fay": ""}
+        archive.writestr("gus.zip", zipped.getvalue())  # 6 MB, which is too much for a table and not for an archive
+    assert {row.student: row.problem for row in rank(contest, whole, models=False).rows} == {
+        "eve": "",
+        "fay": "",
+        "gus": "",
+    }
     with pytest.raises(GradingError, match="holds no predictions.csv"):
         (tmp_path / "empty").mkdir()
         rank(contest, tmp_path / "empty")
