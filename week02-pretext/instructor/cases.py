@@ -14,6 +14,7 @@ from lsdl.data.few_labels import load_task
 
 FEW = "a formula over at most a few hundred float32 numbers"
 TINY = "a few hundred float32 numbers and nine SGD steps: rounding stays under 1e-4 of the values"
+DEEP = "a few thousand float32 numbers in eighteen layers: rounding stays under 1e-4 of the values"
 EXACT = "numbers are moved, not computed"
 LAB = "the published constants have five or six digits, and differ from each other in the last one"
 DRAWS = "chi-square with 2591 degrees of freedom: its quantiles at 5e-7 and 1 - 5e-7, rounded outwards, as 7.7 draws per number are few; too even is not random either"
@@ -164,9 +165,15 @@ def pretext_state(g: Generator) -> tuple:
     state = {}
     for name, value in tiny_trunk().state_dict().items():
         count = name.endswith("num_batches_tracked")
-        state[f"trunk.{name}"] = torch.tensor(250) if count else 0.5 + torch.rand(value.shape, generator=g)
+        matrix = value.ndim > 1
+        numbers = 0.4 * torch.randn(value.shape, generator=g) if matrix else 0.5 + torch.rand(value.shape, generator=g)
+        state[f"trunk.{name}"] = torch.tensor(250) if count else numbers
     head = {"head.weight": torch.randn(4, 8, generator=g), "head.bias": torch.randn(4, generator=g)}
     return state | head, integer(5, 9, g)
+
+
+def pretext_state_and_pictures(g: Generator) -> tuple:
+    return *pretext_state(g), torch.randn(3, 3, 8, 8, generator=g)
 
 
 def labelled_pictures(g: Generator) -> tuple:
@@ -273,7 +280,9 @@ CASES = {
     "context_pairs/value": exact(tiles_and_places),
     "context_pairs/hidden": exact(tiles_and_places),
     "competition_model/value": exact(pretext_state),
+    "competition_model/features": value(pretext_state_and_pictures, DEEP, 1e-3, 1e-4),
     "competition_model/hidden": exact(pretext_state),
+    "competition_model/hidden_features": value(pretext_state_and_pictures, DEEP, 1e-3, 1e-4),
     "finetune/value": value(labelled_pictures, TINY, 1e-3, 1e-4),
     "finetune/hidden": value(labelled_pictures, TINY, 1e-3, 1e-4),
     "finetuned/visible": predictions(0.3, FINETUNED),
