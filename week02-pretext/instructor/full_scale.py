@@ -18,11 +18,11 @@ from lsdl.features import NarrowResNet
 
 WEEK = Path(__file__).resolve().parents[1]
 ANIMALS = ("cat", "cow", "dog", "elephant", "horse", "lion", "sheep", "spider", "squirrel", "zebra")
-PICTURES = 5  # that a step of a shortened training takes at most
+PICTURES = 3  # that a step of a shortened training takes at most
 
 
 def shorten(helpers: ModuleType) -> None:
-    """Narrow trunks, two steps of at most five pictures and one epoch, instead of hours: what they reach is judged at smoke."""
+    """Narrow trunks, two steps of at most three pictures and one epoch, instead of hours: what they reach is judged at smoke."""
     import pretext
 
     fit, pretrain = helpers.fit, helpers.pretrain
@@ -32,7 +32,10 @@ def shorten(helpers: ModuleType) -> None:
         return pretrain(task, images, 2 * size * task.cost, batch_size=size, **more)
 
     def narrow(width: int = 16, scale: str = "smoke") -> NarrowResNet:
-        return NarrowResNet(width if scale == "smoke" else 8)  # `steps` below has the ResNet-18
+        trunk = NarrowResNet(width)  # `steps` below has the ResNet-18
+        if scale == "full":
+            trunk.maxpool = torch.nn.MaxPool2d(3, 2, 1)  # as there: the last map has a 32nd of the picture's side
+        return trunk
 
     helpers.pretrain, helpers.make_trunk, pretext.make_trunk = two_steps, narrow, narrow
     helpers.fit = lambda *given, epochs, **more: fit(*given, epochs=1, **more)
