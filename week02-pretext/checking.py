@@ -53,6 +53,15 @@ def loaded(competition_model: Callable, pretrained: Mapping[str, Tensor], classe
     }
 
 
+@torch.no_grad()
+def features_of(competition_model: Callable, pretrained: Mapping[str, Tensor], classes: int, images: Tensor) -> Tensor:
+    """What enters the head of a model in eval mode: features (n, 8) of pictures (n, 3, 8, 8)."""
+    torch.manual_seed(0)
+    model = competition_model(dict(pretrained), classes, tiny_trunk).eval()
+    model.fc = nn.Identity()
+    return model(images)
+
+
 def tiny_classifier(state: Mapping[str, Tensor] | None = None) -> nn.Sequential:
     """3 x 8 x 8 -> 3 logits, with BatchNorm; in eval mode, like a model that was just loaded."""
     parts = [nn.Conv2d(3, 5, 3, 2, 1, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]

@@ -84,23 +84,23 @@ def plot_bars(values: Mapping[str, float], guess: float, title: str, xlabel: str
     return ax
 
 
-def plot_methods(t: Tables, columns: Mapping[str, str], rivals: Mapping[str, tuple[str, str]]) -> plt.Figure:
-    """Bars of the accuracies in the part "methods", with standard errors over seeds.
+def plot_tasks(t: Tables, columns: Mapping[str, str], rivals: Mapping[str, tuple[str, str]]) -> plt.Figure:
+    """Bars of the accuracies in the part "tasks", with standard errors over seeds.
 
     Args:
         columns: by what the legend says; a method without a column has no such bar.
         rivals: vertical lines: method and column by what the legend says.
     """
-    names = list(dict.fromkeys(row["method"] for row in t["methods"]))
+    names = list(dict.fromkeys(row["method"] for row in t["tasks"]))
     figure, ax = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
     for k, (label, column) in enumerate(columns.items()):
-        there = [name for name in names if any(column in row for row in t.rows("methods", method=name))]
-        pairs = [mean_and_se(t.values("methods", column, method=name)) for name in there]
+        there = [name for name in names if any(column in row for row in t.rows("tasks", method=name))]
+        pairs = [mean_and_se(t.values("tasks", column, method=name)) for name in there]
         places = [names.index(name) + 0.8 / len(columns) * (k - (len(columns) - 1) / 2) for name in there]
         look = dict(color=("0.3", "0.75")[k], hatch=("", "//")[k], edgecolor="0.2", linewidth=0.5)
         ax.barh(places, [m for m, _ in pairs], 0.8 / len(columns), xerr=[e for _, e in pairs], label=label, **look)
     for (label, (name, column)), line in zip(rivals.items(), ("--", ":"), strict=True):
-        ax.axvline(t.values("methods", column, method=name).mean(), color="C3", linestyle=line, label=label)
+        ax.axvline(t.values("tasks", column, method=name).mean(), color="C3", linestyle=line, label=label)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=4)
