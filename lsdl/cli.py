@@ -12,13 +12,16 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 try:
     import typer
     from rich.console import Console
 except ImportError as error:  # the dependencies of the notebooks alone are installed
     sys.exit(f"lsdl needs {error.name}: run pip install -r requirements.txt")
+
+if TYPE_CHECKING:
+    from lsdl.grading.scores import StudentMarks
 
 app = typer.Typer(
     add_completion=False,
@@ -128,7 +131,7 @@ def lint(
             fix_course(root)
         problems += lint_course(root)
     for problem in problems:
-        console.print(str(problem), markup=False, highlight=False)
+        console.print(str(problem))
     console.print(f"{len(problems)} problem(s)")
     raise typer.Exit(1 if problems else 0)
 
@@ -148,7 +151,7 @@ def _count(weeks: list[Path]) -> int:
             console.print(table)
         problems += lesson_problems(week)
     for problem in problems:
-        console.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(problem), soft_wrap=True)
     console.print(f"{len(problems)} problem(s)")
     return 1 if problems else 0
 
@@ -173,7 +176,7 @@ def refs(
             if key:
                 remember_key(week, key)
         for line in lines:
-            console.print(f"{week.name}: {line}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{week.name}: {line}", soft_wrap=True)
     raise typer.Exit(1 if drifted else 0)
 
 
@@ -192,7 +195,6 @@ def publish(
     from lsdl.author.course import find_some_weeks
     from lsdl.grading.publish import gone, published
     from lsdl.grading.publish import publish as write_tree
-    from lsdl.printable import printable
 
     before = published(folder)
     files = write_tree(folder, weeks=find_some_weeks(weeks) if weeks is not None else None)
@@ -201,7 +203,7 @@ def publish(
         advice = (
             " Name in --weeks every week that students get." if any(name.startswith("week") for name in left) else ""
         )
-        console.print(printable(f"Gone from the tree: {', '.join(left)}.{advice}"), soft_wrap=True)
+        _say(f"Gone from the tree: {', '.join(left)}.{advice}")
 
 
 @app.command(epilog="Example: lsdl release 1   (writes gradebook/release/week01-finetune)")
@@ -210,7 +212,7 @@ def release(weeks: Weeks = None) -> None:
     from lsdl.grading.release import release as make
 
     for week in _weeks(weeks):
-        console.print(f"{make(week)}", highlight=False)
+        console.print(f"{make(week)}")
 
 
 @app.command(
@@ -278,8 +280,8 @@ def grade(
         plan_table(plan(folder, submissions, encoding=encoding, names=names), console)
         return
     _, line = choose_key(WeekPaths.at(folder), key, demo=demo)
-    console.print(f"Key: {line}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Sandbox: {describe_sandbox()}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Key: {line}", soft_wrap=True)
+    console.print(f"Sandbox: {describe_sandbox()}", soft_wrap=True)
     try:
         with live_progress(console, folder.name) as progress:
             report = grade_week(
@@ -297,14 +299,14 @@ def grade(
                 progress=progress,
             )
     except Stopped as stopped:
-        console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(stopped), soft_wrap=True)
         raise typer.Exit(130) from None
     score_table(report, console)
     page = html or WeekPaths.at(folder).report
     write_whole(page, html_page(report.of_the_week()), private=True)
     if json:
         report.of_the_week().write_json(json)
-    console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Report: {page}", soft_wrap=True)
 
 
 @app.command(
@@ -319,10 +321,9 @@ def forget(
     """Take a student out of the gradebook whom a wrong file or name made. What was handed in stays where it is."""
     from lsdl.author.course import course_root
     from lsdl.grading.forget import forget as forget_student
-    from lsdl.printable import printable
 
     for line in forget_student(course_root(), student, marks=marks):
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        _say(line)
 
 
 @app.command(epilog="Example: lsdl feedback 1. Exit codes: 0 all pages were written, 2 not all could be.")
@@ -370,7 +371,6 @@ def handback(
     """
     from lsdl.author.course import find_week
     from lsdl.grading.handback import hand_back
-    from lsdl.printable import printable
 
     _remember(times)
     made = hand_back(find_week(week), sheet, column)
@@ -386,7 +386,7 @@ def handback(
             f"Pages that are older than the marks: {', '.join(made.old_pages)}. Run lsdl feedback {week}, then this again."
         )
     for line in lines:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        _say(line)
     _say_untimed()
     raise typer.Exit(1 if len(lines) > 2 else 0)
 
@@ -405,7 +405,6 @@ def extension(
     from lsdl.author.course import CoursePaths, course_root, find_week
     from lsdl.grading import GradingError
     from lsdl.grading.class_tables import Extensions, change_extension
-    from lsdl.printable import printable
 
     if week is None and student is None:
         known = Extensions(CoursePaths(course_root()).extensions).until
@@ -416,7 +415,7 @@ def extension(
     else:
         lines = [change_extension(find_week(week), student, until=until, days=days)]
     for line in lines:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        _say(line)
 
 
 Csv = Annotated[Path | None, typer.Option("--csv", help="Write a CSV table here, not to the screen.", metavar="FILE")]
@@ -444,7 +443,7 @@ def scores(csv: Csv = None, times: Times = None) -> None:
         marks_table(marks, console)
     else:
         _write_table(marks_csv(marks), csv)
-    _say_untimed()
+    _say_untimed(marks)
     raise typer.Exit(1 if any(mark.is_open for student in marks for mark in student.homeworks.values()) else 0)
 
 
@@ -502,27 +501,23 @@ def leaderboard(
     from lsdl.grading.competition import make as make_competition
     from lsdl.grading.keys import choose_key
     from lsdl.grading.terminal_report import plain_table
-    from lsdl.printable import printable
 
     folder = find_week(week)
 
-    def say(line: str) -> None:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-
     if make is not None:
         path, line = choose_key(WeekPaths.at(folder), key, demo=demo)
-        say(f"Key: {line}")
-        say(make_competition(folder, make, path.read_bytes(), scale.value))
+        _say(f"Key: {line}")
+        _say(make_competition(folder, make, path.read_bytes(), scale.value))
         return
     options = {"final": final, "models": not no_models, "without": without or (), "encoding": encoding, "names": names}
-    board = board_of.rank(folder, submissions, **options, say=say)
+    board = board_of.rank(folder, submissions, **options, say=_say)
     for path, text in ((csv, board_of.for_spreadsheets), (html, board_of.html_page), (json, board_of.json_text)):
         if path is not None:
             write_whole(path, text(board), private=True)
     if csv is None:
         plain_table(board_of.table(board), console)
     for line in (*board.notes, board_of.summary(board)):
-        say(line)
+        _say(line)
 
 
 @app.command(
@@ -566,12 +561,19 @@ def _remember(times: Path | None) -> None:
         remember_times(course_root(), times)
 
 
-def _say_untimed() -> None:
+def _say(line: str) -> None:
+    """Print a line that may hold the names and texts of strangers."""
+    from lsdl.printable import printable
+
+    console.print(printable(line), soft_wrap=True)
+
+
+def _say_untimed(marks: list[StudentMarks] | None = None) -> None:
     """Say, beside what is printed, to which homeworks the rule about lateness was not applied."""
     from lsdl.author.course import course_root
     from lsdl.grading.scores import all_marks, untimed
 
-    for line in untimed(all_marks(course_root())):
+    for line in untimed(all_marks(course_root()) if marks is None else marks):
         print(line, file=sys.stderr)
 
 
@@ -587,7 +589,7 @@ def _write_table(text: str, path: Path) -> None:
     from lsdl.files import write_whole
 
     write_whole(path, text, private=True)
-    console.print(f"{len(text.splitlines()) - 1} students in {path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{len(text.splitlines()) - 1} students in {path}", soft_wrap=True)
 
 
 @app.command(
@@ -602,7 +604,6 @@ def doctor(
     """Say what is wrong with this machine or with a notebook, and what mends it; exit code 1 if anything is."""
     from lsdl.doctor import examine_predictions
     from lsdl.grading.examine import examine_machine, examine_notebook
-    from lsdl.printable import printable
 
     if notebook and notebook.suffix.lower() == ".csv":
         found = examine_predictions(notebook)
@@ -611,7 +612,7 @@ def doctor(
     colors = {"ok": "green", "note": "yellow", "problem": "red"}
     for diagnosis in found:
         console.print(f"{diagnosis.level:<7}", end=" ", style=colors[diagnosis.level])
-        console.print(printable(diagnosis.line), markup=False, highlight=False, soft_wrap=True)
+        _say(diagnosis.line)
     raise typer.Exit(1 if any(diagnosis.level == "problem" for diagnosis in found) else 0)
 
 

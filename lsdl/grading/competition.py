@@ -151,7 +151,7 @@ def helpers_of(week: Path) -> Iterator[ModuleType]:
         absent = [name for name in CONTRACT if not hasattr(module, name)]
         if absent:
             raise GradingError(
-                f"{week.name}/helpers.py does not define {absent[0]}, which a competition needs (lsdl/grading/leaderboard.py)."
+                f"{week.name}/helpers.py does not define {absent[0]}, which a competition needs (lsdl/grading/competition.py)."
             )
         yield module
 
@@ -172,7 +172,7 @@ def read_rules(week: Path, scale: str) -> Rules:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else f"{error}"
         raise GradingError(
-            f"{path} needs tables [smoke] and [full] as lsdl/grading/leaderboard.py describes them ({said})."
+            f"{path} needs tables [smoke] and [full] as lsdl/grading/competition.py describes them ({said})."
         ) from None
 
 

@@ -163,7 +163,7 @@ def test_the_outputs_of_all_cells_together_are_limited(week: Path) -> None:
     for name, source in cells.items():
         result = run(week, *[source] * 20)
         assert len(json.dumps(result.executed)) < 10 << 20, name
-        assert set(result.verdict.points.values()) == {3, 1, None}, name
+        assert sum(points or 0 for points in result.verdict.points.values()) == 7, name
     assert "a notebook may show 8 MB in all" in json.dumps(result.executed)
 
 

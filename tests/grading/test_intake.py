@@ -215,7 +215,10 @@ def test_only_what_the_student_wrote_goes_on() -> None:
     }
     parsed = parse(json.dumps(notebook).encode())
     code, text = parsed["cells"]
-    assert parsed["metadata"] == {"kernelspec": {"name": "ir", "display_name": "R"}}
+    assert parsed["metadata"] == {
+        "kernelspec": {"name": "ir", "display_name": "R"},
+        "not_shown": ["a picture in cell 2 is not shown (it is no PNG file)"],
+    }
     assert code == {
         "cell_type": "code",
         "id": "one",
