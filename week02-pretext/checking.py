@@ -72,11 +72,12 @@ def tiny_classifier(state: Mapping[str, Tensor] | None = None) -> nn.Sequential:
 
 
 def trained(finetune: Callable, state: Mapping[str, Tensor], images: Tensor, labels: Tensor, settings: Mapping) -> dict:
-    """Losses, parameters and running statistics of a tiny classifier that SGD trained, and the mode that it is left in; settings: lr and those of `finetune`."""
+    """Losses and whether they are floats, parameters and running statistics of a tiny classifier that SGD trained, and its mode at the end; settings: lr and those of `finetune`."""
     model, rest = tiny_classifier(state), dict(settings)
     losses = finetune(model, (images, labels), partial(torch.optim.SGD, lr=rest.pop("lr")), **rest)
     kept = {k: v.detach() for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
-    return {"losses": losses, "state": kept, "train mode": model.training}
+    floats = all(isinstance(loss, float) for loss in losses)
+    return {"losses": losses, "floats": floats, "state": kept, "train mode": model.training}
 
 
 def numbered(context_draws: Callable, count: int, size: int, tile: int, gap: int, jitter: int, seed: int) -> Tensor:
@@ -91,8 +92,16 @@ def numbered(context_draws: Callable, count: int, size: int, tile: int, gap: int
 
 
 def smallest(context_draws: Callable, count: int, tile: int, gap: int) -> dict:
-    """Draws without jitter for the smallest picture that has room for all eight neighbours, and for one that is a pixel smaller."""
+    """Draws without jitter for the smallest picture that has room for all eight neighbours, and for one that is a pixel smaller; whether a seed repeats its draws."""
     size, generator = 3 * tile + 2 * gap, torch.Generator().manual_seed(0)
     corners, places, jitters = context_draws(count, size, tile, gap, 0, generator)
+    _, again, _ = context_draws(count, size, tile, gap, 0, torch.Generator().manual_seed(0))
     refused = refusal(partial(context_draws, count, size - 1, tile, gap, 0), generator)
-    return {"corners": corners, "places": list(places.shape), "jitters": jitters, "too small": refused}
+    repeated = torch.equal(places, again)
+    return {
+        "corners": corners,
+        "places": list(places.shape),
+        "jitters": jitters,
+        "too small": refused,
+        "repeated": repeated,
+    }

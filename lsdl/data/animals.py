@@ -1,9 +1,9 @@
 """Photographs of animals, few of them with a label, for full scale: JPEG files in folders.
 
-    ROOT/labels.csv          columns id, class: the file name and the animal's name
-    ROOT/labeled/*.jpg       the pictures that labels.csv names
-    ROOT/unlabeled/*.jpg     for pretraining
-    ROOT/test/*.jpg          of a competition, without labels
+ROOT/labels.csv          columns id, class: the file name and the animal's name
+ROOT/labeled/*.jpg       the pictures that labels.csv names
+ROOT/unlabeled/*.jpg     for pretraining
+ROOT/test/*.jpg          of a competition, without labels
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def load_pictures(part: str, size: int, root: str | Path | None = None) -> Tenso
     """
     files = sorted((folder(root) / part).glob("*.jpg"))
     if not files:
-        raise FileNotFoundError(f"{folder(root) / part} has no *.jpg: set the environment variable ANIMALS to the folder.")
+        raise FileNotFoundError(
+            f"{folder(root) / part} has no *.jpg: set the environment variable ANIMALS to the folder."
+        )
     return _read(files, size)
 
 
@@ -52,10 +54,16 @@ def load_labelled(part: str, size: int, seed: int = 0, root: str | Path | None =
     with (folder(root) / "labels.csv").open(encoding="utf-8", newline="") as file:
         class_of = {row["id"]: row["class"] for row in csv.DictReader(file)}
     names, ids = tuple(sorted(set(class_of.values()))), sorted(class_of)
-    images, labels = _read((folder(root) / "labeled" / i for i in ids), size), torch.tensor([names.index(class_of[i]) for i in ids])
+    images, labels = (
+        _read((folder(root) / "labeled" / i for i in ids), size),
+        torch.tensor([names.index(class_of[i]) for i in ids]),
+    )
     order, fifth = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0)), math.ceil(len(ids) / 5)
     test, val, rest = order.split([fifth, fifth, len(ids) - 2 * fifth])
-    train, asked = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))], test if part == "test" else val
+    train, asked = (
+        rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))],
+        test if part == "test" else val,
+    )
     return FewLabels(names, (images[train], labels[train]), {"id": (images[asked], labels[asked])})
 
 

@@ -23,7 +23,7 @@ import hmac
 import importlib
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -93,8 +93,7 @@ def make(week: Path, folder: Path, key: bytes, scale: str = "smoke") -> str:
     public, order = split(labels, drawings, generator), torch.randperm(len(images), generator=generator)
     width = len(str(len(order)))
     ids = [f"p{number:0{width}d}" for number in range(1, len(order) + 1)]  # no number, which a spreadsheet changes
-    about = {"competition": json.dumps({"classes": classes, "scale": scale})}
-    pictures = save({"images": images[order].contiguous()}, about)
+    pictures = picture_file(images[order], classes, scale)
     lines = [
         [ids[i], classes[labels[k]], "public" if public[k] else "private", int(drawings[k])]
         for i, k in enumerate(order.tolist())
@@ -114,6 +113,13 @@ def make(week: Path, folder: Path, key: bytes, scale: str = "smoke") -> str:
         write_whole(path, data, private=path.parent != folder)
     count = len(drawings.unique())
     return f"{len(ids)} pictures of {count} drawings, {int(public.sum())} public: give students {folder / PICTURES} and {SAMPLE}"
+
+
+def picture_file(images: Tensor, classes: Sequence[str], scale: str) -> bytes:
+    """What students get as test.safetensors: "images" (n, 3, size, size) uint8; the metadata "competition" is JSON with "classes" and "scale"."""
+    return save(
+        {"images": images.contiguous()}, {"competition": json.dumps({"classes": list(classes), "scale": scale})}
+    )
 
 
 def split(labels: Tensor, drawings: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,8 +17,8 @@ TINY = "a few hundred float32 numbers and nine SGD steps: rounding stays under 1
 DEEP = "a few thousand float32 numbers in eighteen layers: rounding stays under 1e-4 of the values"
 EXACT = "numbers are moved, not computed"
 LAB = "the published constants have five or six digits, and differ from each other in the last one"
-DRAWS = "chi-square with 2591 degrees of freedom: its quantiles at 5e-7 and 1 - 5e-7, rounded outwards, as 7.7 draws per number are few; too even is not random either"
-FINETUNED = "over what a linear probe on this trunk reaches, and under the worst of ten fine-tunings by three points"
+DRAWS = "every combination of corner, place and jitters is equally likely, and chi-square with 2591 degrees of freedom says by how much their counts may differ: quantiles at 5e-7 and 1 - 5e-7, rounded outwards"
+FINETUNED = "linear probes on this trunk reach at most 25 %, labels shifted by one 28 %, and the worst of ten fine-tunings 34.7 %, less three points"
 
 
 def integer(low: int, high: int, g: Generator) -> int:
@@ -47,8 +47,8 @@ def tiles_to_cut(g: Generator) -> tuple:
 
 
 def whole_cells(g: Generator) -> tuple:
-    """Tiles as large as their cells: no offset, no gap."""
-    return torch.rand(2, 3, 12, 13, generator=g), torch.zeros(2, 9, 2, dtype=torch.int64), 4, 4
+    """Tiles as large as their cells: no offset, no gap; a third of the picture is more than a cell."""
+    return torch.rand(2, 3, 15, 16, generator=g), torch.zeros(2, 9, 2, dtype=torch.int64), 4, 4
 
 
 def puzzles(g: Generator, tiles: int) -> tuple:
@@ -247,6 +247,7 @@ CASES = {
     "permutation_set/four": exact(lambda g: (4, 24)),
     "permutation_set/nine": exact(lambda g: (9, 10)),
     "permutation_set/refused": exact(lambda g: (3, 7)),
+    "permutation_set/none": exact(lambda g: (3, 0)),
     "permutation_set/hidden": exact(many_permutations),
     "cut_tiles/value": value(tiles_to_cut),
     "cut_tiles/no_gap": value(whole_cells),
@@ -285,8 +286,8 @@ CASES = {
     "competition_model/hidden_features": value(pretext_state_and_pictures, DEEP, 1e-3, 1e-4),
     "finetune/value": value(labelled_pictures, TINY, 1e-3, 1e-4),
     "finetune/hidden": value(labelled_pictures, TINY, 1e-3, 1e-4),
-    "finetuned/visible": predictions(0.3, FINETUNED),
-    "finetuned/hidden": predictions(0.3, FINETUNED),
+    "finetuned/visible": predictions(0.31, FINETUNED),
+    "finetuned/hidden": predictions(0.31, FINETUNED),
     "context_draws/smallest": exact(lambda g: (50, 5, 2)),
     "context_draws/drawn": drawn(),
     "context_draws/hidden": drawn(),

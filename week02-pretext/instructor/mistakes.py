@@ -16,7 +16,7 @@ from lsdl.features import feature_dim, fit
 # Task 1
 
 
-def rotations(ks=(0, 1, 2, 3), *, together=True, transpose=False, refuse=True, labels=(0, 1, 2, 3)):
+def rotations(ks=(0, 1, 2, 3), *, together=True, transpose=False, refuse=True, labels=(0, 1, 2, 3), grouped=False):
     """Turned by 90 degrees ks[0] times, ks[1] times, ..."""
 
     def rotation_batch(images):
@@ -25,7 +25,8 @@ def rotations(ks=(0, 1, 2, 3), *, together=True, transpose=False, refuse=True, l
         turned = [images.mT if transpose and k % 2 else torch.rot90(images, k, (-2, -1)) for k in ks]
         target = torch.tensor(labels)
         if together:
-            return torch.stack(turned, 1).flatten(0, 1), target.repeat(len(images))
+            repeat = target.repeat_interleave if grouped else target.repeat
+            return torch.stack(turned, 1).flatten(0, 1), repeat(len(images))
         return torch.cat(turned), target.repeat_interleave(len(images))
 
     return rotation_batch
@@ -85,9 +86,10 @@ def permutations_one_by_one(tiles, count):
 
 
 def tiles_by(
-    *, one_offset=False, swapped=False, correction=0, together=False, floor="clamp", columns_first=False, raw=False
-):
+    *, one_offset=False, swapped=False, correction=0, together=False, floor="clamp", columns_first=False, raw=False, third=False
+):  # fmt: skip
     def cut_tiles(images, offsets, cell, tile):
+        cell = images.shape[2] // 3 if third else cell
         result = []
         for x, own in zip(images, offsets, strict=True):
             for k in range(9):
@@ -199,6 +201,8 @@ def rebalanced(
         if scaled:
             w = w / (p * w).sum()
         losses = -(targets * logits.log_softmax(1)).sum(1)
+        if of == "bins":
+            return -(w * targets * logits.log_softmax(1)).sum(1).mean()
         if of == "all":
             own = targets @ w
         elif last:
@@ -243,8 +247,8 @@ def annealed_by_powers(logits, centres, temperature=0.38):
 
 
 def inpainted(
-    *, kind="square", added=False, rim=False, outside=False, over="elements", inside=False, channels=True, guard=True
-):
+    *, kind="square", added=False, rim=False, outside=False, over="elements", inside=False, channels=True, guard=True, hole_too=False
+):  # fmt: skip
     """The loss with other bands, weights or counts."""
 
     def inpainting_loss(prediction, images, hole, overlap=1, weight=10.0):
@@ -259,7 +263,7 @@ def inpainted(
         band = grow(hole) & ~hole
         if rim:  # within the hole
             band = hole & grow(~hole)
-        w = hole * (1.0 - rim * band.float()) + (weight + added) * band
+        w = hole * (1.0 - rim * band.float()) * (weight if hole_too else 1.0) + (weight + added) * band
         if outside:
             w = w + 1.0 * (~hole & ~band)
         d = prediction - images
@@ -366,7 +370,7 @@ def model_by_copying(pretrained, classes, make_trunk):
     return model
 
 
-def finetuned(*, mode=True, after=False, shifted=False, only_head=False, accumulate=False):
+def finetuned(*, mode=True, after=False, shifted=False, only_head=False, accumulate=False, tensors=False):
     """mode: True or False during the training; after: the mode at the end."""
 
     def finetune(model, train, make_optimizer, *, epochs, batch_size, seed):
@@ -380,7 +384,7 @@ def finetuned(*, mode=True, after=False, shifted=False, only_head=False, accumul
             loss = nn.CrossEntropyLoss()(model(images), labels)
             loss.backward()
             optimizer.step()
-            return float(loss.detach())
+            return loss.detach() if tensors else float(loss.detach())
 
         losses = fit(step, optimizer, train, epochs=epochs, batch_size=batch_size, seed=seed)
         model.train(after)
@@ -392,13 +396,13 @@ def finetuned(*, mode=True, after=False, shifted=False, only_head=False, accumul
 # Bonus
 
 
-def draws_by(*, last=1, from_border=False, jitter_low=1, refuse=True, one_jitter=False):
+def draws_by(*, last=1, from_border=False, jitter_low=1, refuse=True, one_jitter=False, generated=True):
     def context_draws(count, size, tile, gap, jitter, generator):
         pitch = tile + gap
         if refuse and size < 3 * tile + 2 * gap:
             raise ValueError("too small")
         low, high = (0, size - tile) if from_border else (pitch, size - tile - pitch)
-        draw = {"generator": generator}
+        draw = {"generator": generator} if generated else {}
         corners = torch.randint(low, max(high + last, low + 1), (count, 2), **draw)
         where = torch.randint(0, 8, (count,), **draw)
         shape = (count, 1, 2) if one_jitter else (count, 2, 2)
@@ -436,6 +440,7 @@ MISTAKES = [
     mistake("The batch goes turn by turn: the four copies of a picture lie together.", "rotation_batch", rotations(together=False), ROTATION),
     mistake("Classes 1 and 3 are only transposed, which is a mirror image: transpose and flip, or use torch.rot90.", "rotation_batch", rotations(transpose=True), ROTATION),
     mistake("The labels of 90 and 270 degrees are exchanged: the pictures are right.", "rotation_batch", rotations(labels=(0, 3, 2, 1)), ROTATION),
+    mistake("The labels are grouped by turn: they go 0, 1, 2, 3 for each picture, as the pictures do.", "rotation_batch", rotations(grouped=True), ROTATION),
     mistake("Pictures that are not square have to raise a ValueError.", "rotation_batch", rotations(refuse=False), ROTATION),
     mistake("Only the sum of distances counts here: first comes the largest smallest distance, the sum decides between equals.", "permutation_set", permutations_by(nearest=False), PERMUTATIONS),
     mistake("Only the smallest distance counts here: between equals the largest sum of distances decides.", "permutation_set", permutations_by(total=False), PERMUTATIONS),
@@ -451,6 +456,7 @@ MISTAKES = [
     mistake("A flat tile gives NaN, and a nearly flat one is blown up: the standard deviation is at least 0.02.", "cut_tiles", tiles_by(floor=None), CUT),
     mistake("0.02 is added to the standard deviation: it is only the least that the divisor may be.", "cut_tiles", tiles_by(floor="added"), CUT),
     mistake("The tiles are not standardised.", "cut_tiles", tiles_by(raw=True), CUT),
+    mistake("The cells are a third of the picture: their side is `cell`, and the picture may be larger.", "cut_tiles", tiles_by(third=True), CUT),
     mistake("This is the inverse: slot s shows tile number permutation[s], not the reverse.", "shuffle_tiles", shuffled(inverse=True), SHUFFLE),
     mistake("All pictures are shuffled by the first one's permutation: each has its own label.", "shuffle_tiles", shuffled(one=True), SHUFFLE),
     mistake("The picture's place in the batch chooses the permutation: its label does.", "shuffle_tiles", shuffled(by_place=True), SHUFFLE),
@@ -471,6 +477,7 @@ MISTAKES = [
     mistake("The weights are not scaled: the sum of p w is 1.", "rebalanced_loss", rebalanced(scaled=False), REBALANCED),
     mistake("A pixel has the weight of its largest logit: take that of its largest target.", "rebalanced_loss", rebalanced(of="logits"), REBALANCED),
     mistake("A pixel's weight is a mean over its targets: take that of its largest target alone.", "rebalanced_loss", rebalanced(of="all"), REBALANCED),
+    mistake("Each bin of the target is weighted, as F.cross_entropy(weight=w) does: the weight of the largest target multiplies the whole loss of a pixel.", "rebalanced_loss", rebalanced(of="bins"), REBALANCED),
     mistake("The sum is divided by the sum of the weights: divide by the number of pixels.", "rebalanced_loss", rebalanced(over_weights=True), REBALANCED),
     mistake("Q' counts the empty bins, too: it counts those with p > 0.", "rebalanced_loss", rebalanced(count_empty=True), REBALANCED),
     mistake("Empty bins have a large weight: theirs is 0.", "rebalanced_loss", rebalanced(keep_empty=True), REBALANCED),
@@ -485,6 +492,7 @@ MISTAKES = [
     mistake("All visible pixels count: only those of the band do.", "inpainting_loss", inpainted(outside=True), WEIGHTS, INPAINTING),
     mistake("The band's corners are missing: rows and columns may both differ by up to `overlap`.", "inpainting_loss", inpainted(kind="cross"), WEIGHTS, INPAINTING),
     mistake("The weight is added to 1: in the band it is `weight` itself.", "inpainting_loss", inpainted(added=True), WEIGHTS, INPAINTING),
+    mistake("The hole has the weight of the band: its own weight is 1.", "inpainting_loss", inpainted(hole_too=True), WEIGHTS, INPAINTING),
     mistake("The sum is divided by the sum of the weights: divide by the number of elements in hole and band.", "inpainting_loss", inpainted(over="weights"), INPAINTING),
     mistake("The sum is divided by the number of all elements: only those in hole and band count.", "inpainting_loss", inpainted(over="all"), INPAINTING),
     mistake("The sum is divided by the size of the hole alone: the band counts, too.", "inpainting_loss", inpainted(over="hole"), INPAINTING),
@@ -507,11 +515,13 @@ MISTAKES = [
     mistake("The labels are shifted against the pictures.", "finetune", finetuned(shifted=True), FINETUNE),
     mistake("Only the head is trained: give the optimiser all parameters.", "finetune", finetuned(only_head=True), FINETUNE),
     mistake("Gradients of earlier batches are still there: call optimizer.zero_grad() before backward().", "finetune", finetuned(accumulate=True), FINETUNE),
+    mistake("The losses are tensors: return loss.item().", "finetune", finetuned(tensors=True), FINETUNE),
     mistake("The upper end is missing: torch.randint(low, high) never draws high itself.", "context_draws", draws_by(last=0), DRAWS),
     mistake("First tiles lie at the border, where neighbours are missing: all eight have to fit in.", "context_draws", draws_by(from_border=True), DRAWS),
     mistake("The jitter is never negative: draw from -jitter to jitter.", "context_draws", draws_by(jitter_low=0), DRAWS),
     mistake("Both tiles have the same jitter: draw one for each.", "context_draws", draws_by(one_jitter=True), DRAWS),
     mistake("A picture that is too small has to raise a ValueError.", "context_draws", draws_by(refuse=False), DRAWS),
+    mistake("A seed does not repeat its draws: give `generator` to every call of torch.randint.", "context_draws", draws_by(generated=False), DRAWS),
 ]  # fmt: skip
 
 ALTERNATIVES = [

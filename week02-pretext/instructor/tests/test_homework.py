@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import math
 from pathlib import Path
 from types import ModuleType
@@ -12,11 +11,12 @@ from types import ModuleType
 import pytest
 import torch
 import torchvision.transforms.functional as TF
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from skimage.color import rgb2lab
 
 from lsdl.author.homework import Namespace
 from lsdl.features import NarrowResNet, embed, make_backbone
+from lsdl.grading.competition import picture_file
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -87,13 +87,20 @@ def test_the_competitions_model_has_the_names_and_shapes_that_the_grader_wants(
         assert {name: x.shape for name, x in made.items()} == {name: x.shape for name, x in wanted.items()}
 
 
-def test_the_entry_names_a_class_for_each_picture(solutions: Namespace, tmp_path: Path) -> None:
+def test_the_entry_names_a_class_for_each_picture(
+    solutions: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "competition"
+    given.mkdir()
+    monkeypatch.chdir(tmp_path)
     images, names = (255 * draw(5, 3, 32, 32)).byte(), ["a, b", "c", "d"]
-    save_file({"images": images}, tmp_path / "test.safetensors", {"classes": json.dumps(names)})
-    (tmp_path / "sample_submission.csv").write_text("id,class\n" + "".join(f"p{k},c\n" for k in range(5)))
+    (given / "test.safetensors").write_bytes(
+        picture_file(images, names, "smoke")
+    )  # as `lsdl leaderboard --make` writes it
+    (given / "sample_submission.csv").write_text("id,class\n" + "".join(f"p{k},c\n" for k in range(5)))
     model = NarrowResNet(2)
     model.fc = torch.nn.Linear(16, 3)
-    solutions["write_entry"](model, tmp_path)
+    solutions["write_entry"](model, Path("competition"))
     with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     expected = [names[k] for k in embed(model, images).argmax(1).tolist()]
