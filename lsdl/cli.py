@@ -50,6 +50,9 @@ Names = Annotated[
         metavar="FILE",
     ),
 ]
+Guests = Annotated[
+    bool, typer.Option("--guests", help="Also grade who is not on the class list; the report names them.")
+]
 Times = Annotated[
     Path | None,
     typer.Option(
@@ -247,9 +250,7 @@ def grade(
         typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
     ] = None,
     names: Names = None,
-    guests: Annotated[
-        bool, typer.Option("--guests", help="Also grade who is not on the class list; the report names them.")
-    ] = False,
+    guests: Guests = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
     ] = False,
@@ -485,6 +486,7 @@ def leaderboard(
         str | None, typer.Option(help="Code page of the names in an archive that Windows packed.", metavar="NAME")
     ] = None,
     names: Names = None,
+    guests: Guests = False,
     csv: Csv = None,
     html: Annotated[Path | None, typer.Option(help="Also write the table as a page.", metavar="FILE")] = None,
     json: Json = None,
@@ -509,8 +511,8 @@ def leaderboard(
         _say(f"Key: {line}")
         _say(make_competition(folder, make, path.read_bytes(), scale.value))
         return
-    options = {"final": final, "models": not no_models, "without": without or (), "encoding": encoding, "names": names}
-    board = board_of.rank(folder, submissions, **options, say=_say)
+    options = {"final": final, "models": not no_models, "without": without or (), "encoding": encoding}
+    board = board_of.rank(folder, submissions, **options, names=names, guests=guests, say=_say)
     for path, text in ((csv, board_of.for_spreadsheets), (html, board_of.html_page), (json, board_of.json_text)):
         if path is not None:
             write_whole(path, text(board), private=True)
