@@ -393,12 +393,12 @@ def handback(
 
 
 @app.command(
-    epilog="Example: lsdl extension 1 --student ada --until 2026-10-05   (without arguments it lists all). Exit codes: 0 done, 2 not."
+    epilog="Example: lsdl extension 1 --student ada --until 2027-10-05   (without arguments it lists all). Exit codes: 0 done, 2 not."
 )
 def extension(
     week: Annotated[str | None, typer.Argument(help="1, week1 or week01-finetune.", metavar="WEEK")] = None,
     student: Annotated[str | None, typer.Option(help="The student's id in the report.", metavar="ID")] = None,
-    until: Annotated[str | None, typer.Option(help="The last day, such as 2026-10-05.", metavar="DAY")] = None,
+    until: Annotated[str | None, typer.Option(help="The last day, such as 2027-10-05.", metavar="DAY")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Or so many days after the due date.", metavar="N")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the extension back.")] = False,
 ) -> None:
@@ -493,9 +493,10 @@ def leaderboard(
 ) -> None:
     """The competition of a week: who predicts the classes of hidden pictures best, with an own model.
 
-    Students hand in predictions.csv and model.safetensors beside the notebook. Your machine predicts with the model itself: what it does not reproduce in
-    99 % has no points. Before the due date only the public half of the drawings is shown. --final adds the private half, which nobody could tune on: it
-    decides the places, and the error beside a difference says whether a place means anything.
+    Students hand in predictions.csv and model.safetensors beside the notebook.
+    Your machine predicts with the model itself: what it does not reproduce in 99 % has no points.
+    Before the due date only the public half of the drawings is shown.
+    --final adds the private half, which nobody could tune on: it decides the places, and the error beside a difference says whether a place means anything.
     """
     from lsdl.author.course import WeekPaths, find_week
     from lsdl.files import write_whole
