@@ -50,6 +50,9 @@ Names = Annotated[
         metavar="FILE",
     ),
 ]
+Guests = Annotated[
+    bool, typer.Option("--guests", help="Also grade who is not on the class list; the report names them.")
+]
 Times = Annotated[
     Path | None,
     typer.Option(
@@ -247,9 +250,7 @@ def grade(
         typer.Option(help="Code page of the names in an archive that Windows packed, such as cp866.", metavar="NAME"),
     ] = None,
     names: Names = None,
-    guests: Annotated[
-        bool, typer.Option("--guests", help="Also grade who is not on the class list; the report names them.")
-    ] = False,
+    guests: Guests = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say whose file is whose, and who has none; grade nothing.")
     ] = False,
@@ -392,12 +393,12 @@ def handback(
 
 
 @app.command(
-    epilog="Example: lsdl extension 1 --student ada --until 2026-10-05   (without arguments it lists all). Exit codes: 0 done, 2 not."
+    epilog="Example: lsdl extension 1 --student ada --until 2027-10-05   (without arguments it lists all). Exit codes: 0 done, 2 not."
 )
 def extension(
     week: Annotated[str | None, typer.Argument(help="1, week1 or week01-finetune.", metavar="WEEK")] = None,
     student: Annotated[str | None, typer.Option(help="The student's id in the report.", metavar="ID")] = None,
-    until: Annotated[str | None, typer.Option(help="The last day, such as 2026-10-05.", metavar="DAY")] = None,
+    until: Annotated[str | None, typer.Option(help="The last day, such as 2027-10-05.", metavar="DAY")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Or so many days after the due date.", metavar="N")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the extension back.")] = False,
 ) -> None:
@@ -485,15 +486,17 @@ def leaderboard(
         str | None, typer.Option(help="Code page of the names in an archive that Windows packed.", metavar="NAME")
     ] = None,
     names: Names = None,
+    guests: Guests = False,
     csv: Csv = None,
     html: Annotated[Path | None, typer.Option(help="Also write the table as a page.", metavar="FILE")] = None,
     json: Json = None,
 ) -> None:
     """The competition of a week: who predicts the classes of hidden pictures best, with an own model.
 
-    Students hand in predictions.csv and model.safetensors beside the notebook. Your machine predicts with the model itself: what it does not reproduce in
-    99 % has no points. Before the due date only the public half of the drawings is shown. --final adds the private half, which nobody could tune on: it
-    decides the places, and the error beside a difference says whether a place means anything.
+    Students hand in predictions.csv and model.safetensors beside the notebook.
+    Your machine predicts with the model itself: what it does not reproduce in 99 % has no points.
+    Before the due date only the public half of the drawings is shown.
+    --final adds the private half, which nobody could tune on: it decides the places, and the error beside a difference says whether a place means anything.
     """
     from lsdl.author.course import WeekPaths, find_week
     from lsdl.files import write_whole
@@ -509,8 +512,8 @@ def leaderboard(
         _say(f"Key: {line}")
         _say(make_competition(folder, make, path.read_bytes(), scale.value))
         return
-    options = {"final": final, "models": not no_models, "without": without or (), "encoding": encoding, "names": names}
-    board = board_of.rank(folder, submissions, **options, say=_say)
+    options = {"final": final, "models": not no_models, "without": without or (), "encoding": encoding}
+    board = board_of.rank(folder, submissions, **options, names=names, guests=guests, say=_say)
     for path, text in ((csv, board_of.for_spreadsheets), (html, board_of.html_page), (json, board_of.json_text)):
         if path is not None:
             write_whole(path, text(board), private=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,14 @@ def test_a_week_s_steps_run_at_tiny_sizes(gpu: ModuleType, week: Path, tmp_path:
     page = out.read_text(encoding="utf-8")
     assert page.count("\n## ") == 1 and f"## {week.name}" in page and "failed" not in page
     assert page.count("\n| ") >= 4, "a week measures at least three things"
+    gone = measured_of((ROOT / "docs/full-scale.md").read_text("utf-8"), week) - measured_of(page, week)
+    assert not gone, f"docs/full-scale.md has rows of what is not measured any more: {gone}"
+
+
+def measured_of(page: str, week: Path) -> set[str]:
+    """What a page says was measured for a week, without what stands in brackets."""
+    rows = page.partition(f"\n## {week.name}\n")[2].partition("\n## ")[0]
+    return {re.sub(r" \(.*\)", "", what) for what in re.findall(r"^\| ([^|]+) \|", rows, flags=re.M)}
 
 
 def test_a_step_is_timed_and_an_error_is_a_row() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import json
 import re
 import subprocess
 import tomllib
@@ -127,6 +129,46 @@ def test_a_weeks_readme_links_only_what_students_get(week: Path) -> None:
     withheld = [p for p in links if "instructor" in p.parts or (p.parts[0] == "lsdl" and p.parts[1] in NOT_PUBLISHED)]
     foreign = [p for p in links if p.parts[0] not in ("lsdl", week.name)]
     assert not withheld + foreign, f"not in the student's tree: {withheld + foreign}"
+
+
+@pytest.mark.parametrize("week", find_weeks(REPOSITORY), ids=lambda week: week.name)
+def test_a_weeks_readme_counts_as_its_notebooks_do(week: Path) -> None:
+    """The minutes and points of its first table are the sums of those in the titles and under the headers of tasks."""
+    seminar, homework = (read_cells(week / f"{kind}.ipynb") for kind in ("seminar", "homework"))
+    titles = re.findall(r"^## .*\((further, )?(\d+) minutes\)$", texts(seminar), flags=re.M)
+    core, further = (sum(int(n) for kind, n in titles if bool(kind) is of) for of in (False, True))
+    tasks = re.findall(r"^## Task \d+\. (Bonus)?.*\n+\*[^*\n]*?(\d+) minutes", texts(homework), flags=re.M)
+    required, bonus = (sum(int(n) for kind, n in tasks if bool(kind) is of) for of in (False, True))
+    entry = load_course(REPOSITORY).weeks[week.name]
+    extra = (f", bonus {bonus}", f" + {entry.bonus:g} bonus") if bonus else ("", "")
+    text = (week / "README.md").read_text("utf-8")
+    assert f"| [seminar](seminar.ipynb) | {core} core, {further} further | |" in text
+    assert f"| [homework](homework.ipynb) | {required}{extra[0]} | {entry.points:g}{extra[1]} |" in text
+
+
+def read_cells(notebook: Path) -> list[dict]:
+    return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+
+
+def texts(cells: list[dict]) -> str:
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+WEEK_PAGES = sorted(page for week in find_weeks(REPOSITORY) for page in week.rglob("README.md"))
+
+
+@pytest.mark.parametrize("page", WEEK_PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_a_weeks_page_names_files_that_are_there(page: Path) -> None:
+    """In code spans: names and patterns of files, whole or the end of a path in the week, lsdl or docs."""
+    week = REPOSITORY / page.relative_to(REPOSITORY).parts[0]
+    there = [
+        f"/{path.relative_to(REPOSITORY).as_posix()}"
+        for part in (week, REPOSITORY / "lsdl", REPOSITORY / "docs")
+        for path in part.rglob("*")
+    ]
+    named = re.findall(r"`([\w.*/-]+\.(?:py|toml|md|ipynb|json|svg|safetensors))`", page.read_text("utf-8"))
+    gone = [name for name in named if not fnmatch.filter(there, f"*/{name.removeprefix('../')}")]
+    assert named and not gone, f"{page} names what is not there: {', '.join(gone)}"
 
 
 def test_the_assessment_is_that_of_course_toml() -> None:

@@ -5,16 +5,14 @@ Both are kept in gradebook/, so that every command that counts lateness reads th
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from lsdl.author.course import CoursePaths, WeekPaths, load_course
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
+from lsdl.grading.csv_tables import csv_text, read_csv
 from lsdl.grading.grade import end_of_day
 from lsdl.grading.journal import Unread
 from lsdl.grading.nbgrader_course import open_course
@@ -169,25 +167,3 @@ def known_as(root: Path, names: Iterable[str]) -> dict[str, str]:
             "cd gradebook && nbgrader db student add ID."
         )
     return found
-
-
-def read_csv(path: Path, columns: set[str]) -> list[dict[str, str]]:
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-        lines = [
-            {key: (value or "").strip() for key, value in line.items() if isinstance(value, str)} for line in reader
-        ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GradingError(f"{path} is not a CSV file in UTF-8: {error}.") from None
-    if len(reader.fieldnames or ()) == 1 and ";" in reader.fieldnames[0]:
-        raise GradingError(f"{path} has semicolons between its columns: save it with commas.")
-    if not columns <= set(reader.fieldnames or ()) or any(not columns <= line.keys() for line in lines):
-        raise GradingError(f"{path} needs the columns {', '.join(sorted(columns))}.")
-    return lines
-
-
-def csv_text(lines: list[list[Any]]) -> str:
-    """A table as CSV, with Unix line ends."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()

@@ -30,7 +30,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -159,6 +159,10 @@ class _Candidate:
         """Whether it is an archive that cannot be opened, whatever was in it."""
         return self.file.is_archive and bool(self.file.problem)
 
+    def is_a(self, kind: Wanted) -> bool:
+        """Whether it is of a kind, or may have held one."""
+        return kind.fits(self.file.name) or self.is_lost
+
     @property
     def kind(self) -> str:
         """What the name says it is: notebook | checkpoint | other."""
@@ -176,7 +180,6 @@ def find_hand_ins(
     is_this_homework: IsThisHomework | None = None,
     roster: Roster | None = None,
     encoding: str | None = None,
-    wanted: Wanted = NOTEBOOK,
 ) -> HandIns:
     """The submissions of one week, sorted by student; who handed in nothing has `path=None`.
 
@@ -187,13 +190,41 @@ def find_hand_ins(
         is_this_homework: whether the bytes of a file are a notebook with this homework; asked where a student has several.
         roster: the class list, whose ids take the place of an export's names where it is clear who is meant.
         encoding: that of the names in archives which do not say it, as Windows makes them.
-        wanted: the kind of file; of another kind than the notebook only those are entries who handed in one.
 
     Raises:
         FileNotFoundError: `folder` is neither a folder nor an archive.
         GradingError: there are more files than a class can hand in, or the archive is damaged or in an unknown encoding.
     """
-    search = _Search(folder, week, encoding, roster or Roster(), wanted)
+    by_student, notes = _of_everybody(folder, week, title, roster or Roster(), encoding, (NOTEBOOK,))
+    return HandIns([_chosen(name, items, is_this_homework) for name, items in by_student.items()], notes)
+
+
+def find_beside(
+    folder: Path,
+    week: str,
+    title: str,
+    kinds: Sequence[Wanted],
+    *,
+    roster: Roster | None = None,
+    encoding: str | None = None,
+) -> tuple[list[list[Submission]], list[str]]:
+    """The files that are handed in beside a notebook: of each kind the entries of those who handed one in; and the notes.
+
+    Args, errors: as of `find_hand_ins`. A student has the same id in all kinds.
+    """
+    by_student, notes = _of_everybody(folder, week, title, roster or Roster(), encoding, kinds)
+    found = []
+    for kind in kinds:
+        of_kind = {name: [item for item in items if item.is_a(kind)] for name, items in by_student.items()}
+        found.append([_chosen(name, items, None) for name, items in of_kind.items() if items])
+    return found, notes
+
+
+def _of_everybody(
+    folder: Path, week: str, title: str, roster: Roster, encoding: str | None, kinds: Sequence[Wanted]
+) -> tuple[dict[str, list[_Candidate]], list[str]]:
+    """The files of each student, sorted by id, and the notes; of notebooks also who has a folder without one."""
+    search = _Search(folder, week, encoding, roster, kinds)
     if folder.is_file() and folder.suffix.lower() == ".zip":
         search.read_archive()
     elif folder.is_dir():
@@ -213,12 +244,10 @@ def find_hand_ins(
         owner = item.owner
         shared = owner.number and len(numbers[owner.name] - {""}) > 1
         attempts.setdefault(f"{owner.name} {owner.number}" if shared else owner.name, []).append(item)
-    for name in search.students - {item.owner.name for item in found} if wanted.is_homework else ():
+    for name in search.students - {item.owner.name for item in found} if search.homework else ():
         attempts[name] = []
-    by_student = _by_class_list(attempts, roster or Roster(), search.notes)
-    return HandIns(
-        [_chosen(name, by_student[name], is_this_homework) for name in sorted(by_student, key=safe_id)], search.notes
-    )
+    by_student = _by_class_list(attempts, roster, search.notes)
+    return {name: by_student[name] for name in sorted(by_student, key=safe_id)}, search.notes
 
 
 def _by_class_list(
@@ -246,9 +275,15 @@ def _by_class_list(
 class _Search:
     """The files of a class, each with the names that say whose it is."""
 
-    def __init__(self, source: Path, week: str, encoding: str | None, roster: Roster, wanted: Wanted) -> None:
-        self.source, self.week, self.encoding, self.roster, self.wanted = source, week, encoding, roster, wanted
-        self.suffixes = (".ipynb", ".zip", wanted.suffix)  # of what a student's folder in a class's archive holds
+    def __init__(self, source: Path, week: str, encoding: str | None, roster: Roster, kinds: Sequence[Wanted]) -> None:
+        self.source, self.week, self.encoding, self.roster, self.kinds = source, week, encoding, roster, kinds
+        self.homework = all(kind.is_homework for kind in kinds)
+        self.largest = max(kinds, key=lambda kind: kind.archive)  # how much of an archive is opened
+        self.suffixes = (
+            ".ipynb",
+            ".zip",
+            *(kind.suffix for kind in kinds),
+        )  # in a student's folder in a class's archive
         self.files: list[HandedFile] = []
         self.folders: list[tuple[str, ...]] = []
         self.notes: list[str] = []
@@ -258,7 +293,7 @@ class _Search:
         """What was given is an archive: a class's, or one student's."""
         own = HandedFile((), self.source, (), ())
         try:
-            inside, folders = walk_archive(own, MAX_ENTRIES, self.encoding, self.wanted)
+            inside, folders = walk_archive(own, MAX_ENTRIES, self.encoding, self.largest)
         except BadNotebook as error:
             raise GradingError(f"{self.source}: {error}") from None
         inner, folders = _unwrapped(inside, folders, self.week)
@@ -302,7 +337,7 @@ class _Search:
 
     def _inside_class_archive(self, file: HandedFile) -> list[HandedFile]:
         try:
-            inside, _ = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding, self.wanted)
+            inside, _ = walk_archive(replace(file, parts=()), MAX_ENTRIES, self.encoding, self.largest)
         except BadNotebook:
             return []  # said where it is opened as a student's
         return _unwrapped(inside, [], self.week)[0]
@@ -332,7 +367,7 @@ class _Search:
                 continue
             else:
                 found += self._of_one(file)
-        return found if self.wanted.is_homework else [item for item in found if item.fits or item.is_lost]
+        return found if self.homework else [item for item in found if item.fits or item.is_lost]
 
     def _is_of_another_week(self, file: HandedFile) -> bool:
         """nbgrader's folders hold all weeks of a student."""
@@ -344,15 +379,15 @@ class _Search:
         if not file.is_archive or file.problem:
             return [alone]
         try:
-            inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding, self.wanted)
+            inside, _ = walk_archive(file, MAX_ENTRIES, self.encoding, self.largest)
         except BadNotebook as error:
             return [replace(alone, file=replace(file, problem=str(error)))]
         archives = [inner for inner in inside if inner.is_archive and not inner.problem][:MAX_ARCHIVES]
         opened = [one for inner in inside for one in (self._opened(inner) if inner in archives else [inner])]
-        opened.sort(key=lambda one: not self.wanted.fits(one.name))
+        opened.sort(key=lambda one: not self._fits(one))
         del opened[MAX_OF_ONE:]
         found = [self._candidate(inner.below(file.parts), alone.owner, file, uploaded=False) for inner in opened]
-        if not self.wanted.is_homework or any(
+        if not self.homework or any(
             item.kind == "notebook" or MAY_BE_A_NOTEBOOK.search(item.file.name) for item in found
         ):
             return found
@@ -363,7 +398,7 @@ class _Search:
     def _opened(self, inner: HandedFile) -> list[HandedFile]:
         """The files of an archive in an archive; a broken one is one file with its reason."""
         try:
-            inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding, self.wanted)
+            inside, _ = walk_archive(inner, MAX_ENTRIES, self.encoding, self.largest)
         except BadNotebook as error:
             return [replace(inner, problem=str(error))]
         return [file.below(inner.parts) for file in inside]
@@ -372,7 +407,7 @@ class _Search:
         stem = PurePosixPath(file.name).stem
         attempt = ATTEMPT.search(stem)
         number = int((attempt[1] or attempt[2])[:9]) if attempt else 0
-        named = self.wanted.stem in stem.lower()
+        named = any(kind.stem in stem.lower() for kind in self.kinds)
         # Within one upload the folder and the name say what is meant, before the time.
         uploaded_at = file.times[:1] if owner.form != "folder" else ()
         attempt_of = (owner.version, owner.file, self.week in upload.parts[:-1], uploaded_at)
@@ -383,7 +418,10 @@ class _Search:
             shown = f"{self.source.name}/{shown}" if file.parts[0] != self.source.name else shown
         elif file.members and file.path.name not in file.parts:
             shown = f"{file.path.name}/{shown}"
-        return _Candidate(owner, file, printable_name(shown)[:300], named, rank, uploaded, self.wanted.fits(file.name))
+        return _Candidate(owner, file, printable_name(shown)[:300], named, rank, uploaded, self._fits(file))
+
+    def _fits(self, file: HandedFile) -> bool:
+        return any(kind.fits(file.name) for kind in self.kinds)
 
 
 LMS = ("moodle", "canvas", "teams")

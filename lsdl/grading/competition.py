@@ -40,7 +40,7 @@ from lsdl.author.course import WeekPaths
 from lsdl.author.homework import Homework
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
-from lsdl.grading.class_tables import csv_text
+from lsdl.grading.csv_tables import csv_text
 from lsdl.predictions import SAMPLE
 
 RULES, PICTURES = "leaderboard.toml", "test.safetensors"

@@ -35,7 +35,7 @@ from lsdl.grading.nbgrader_course import make_private, one_writer
 from lsdl.grading.points import Scale, scale_of
 from lsdl.grading.refusals import explained, is_full_disk
 from lsdl.grading.release import release
-from lsdl.grading.roster import Roster, add_unlisted, read_roster
+from lsdl.grading.roster import NOT_LISTED, Roster, about_strangers, add_unlisted, read_roster
 from lsdl.grading.stop import Stop, Stopped
 from lsdl.grading.verdict import Verdict
 from lsdl.intake import BadNotebook, Finding, Notebook, mend, parse
@@ -43,13 +43,6 @@ from lsdl.printable import printable
 
 CONNECT_SECONDS = 20
 TASK_HEADING = re.compile(r"^#{2,4} +(.+?)(?: \([^()]*points?[^()]*\))?[ #]*$", re.MULTILINE)
-WHO_ARE_THEY = (
-    "Say who they are with --names FILE, add them to the class list, or grade them as they are with --guests."
-)
-NOT_LISTED = (
-    "This name is not on the class list, so nothing was graded: say who it is with --names FILE, add it to the class list, or "
-    "grade it with --guests."
-)
 OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
 
 
@@ -485,15 +478,10 @@ class _GradingRun:
     def about_strangers(self, rows: Iterable[Row]) -> list[str]:
         """What to say of those who are not on the class list."""
         strangers = [row.student for row in rows if self.roster.is_stranger(row.student) and row.status != "missing"]
-        refused = [printable(name) for name in strangers if name in self.refused]
-        graded = [printable(name) for name in strangers if name not in self.refused]
-        lines = []
-        if refused:
-            lines.append(f"Not on the class list, so not graded ({len(refused)}): {', '.join(refused)}. {WHO_ARE_THEY}")
+        graded = [name for name in strangers if name not in self.refused]
+        lines = about_strangers([name for name in strangers if name in self.refused], graded)
         if graded:
-            lines.append(
-                f"Not on the class list, but graded ({len(graded)}): {', '.join(graded)}. For a name that a wrong file made: lsdl forget NAME."
-            )
+            lines[-1] += " For a name that a wrong file made: lsdl forget NAME."
         return lines
 
     def add_manual_points(self, rows: Iterable[Row]) -> None:

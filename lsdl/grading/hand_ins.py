@@ -142,7 +142,7 @@ def plan(
         for item in hand_ins
     }
     there = {item.entry.student for item in hand_ins if item.entry.path is not None}
-    strangers = sorted(there - roster.students) if roster.students else []
+    strangers = sorted(filter(roster.is_stranger, there))
     return Plan(files, notes | {"": beside}, sorted(roster.students - there), strangers, len(roster.students))
 
 

@@ -24,8 +24,8 @@ from pathlib import Path, PurePosixPath
 from lsdl.author.course import WeekPaths, load_course
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
-from lsdl.grading.class_tables import csv_text
 from lsdl.grading.collect import CANVAS, MOODLE, is_called_like
+from lsdl.grading.csv_tables import csv_text
 from lsdl.grading.feedback import Told
 from lsdl.grading.journal import CollectedHandIns
 from lsdl.grading.points import plain

@@ -25,13 +25,13 @@ from lsdl.author.course import WeekPaths
 from lsdl.features import embed
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
-from lsdl.grading.class_tables import csv_text
-from lsdl.grading.collect import HandIns, find_hand_ins, read_bytes
+from lsdl.grading.collect import find_beside, read_bytes
 from lsdl.grading.competition import PICTURES, RULES, Rules, Solution, helpers_of, read_rules, read_solution
+from lsdl.grading.csv_tables import csv_text
 from lsdl.grading.hand_ins import title_and_due
 from lsdl.grading.html_report import CSS, POLICY
 from lsdl.grading.points import plain
-from lsdl.grading.roster import read_roster
+from lsdl.grading.roster import NOT_LISTED, about_strangers, read_roster
 from lsdl.grading.unpack import Wanted
 from lsdl.intake import MAX_BYTES as MAX_NOTEBOOK
 from lsdl.intake import BadNotebook
@@ -103,12 +103,13 @@ def rank(
     without: Collection[str] = (),
     encoding: str | None = None,
     names: Path | None = None,
+    guests: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Board:
     """Read, reproduce and rank what a class handed in; with `final` also write gradebook/leaderboard/WEEK.json.
 
     Args:
-        submissions, encoding, names: as of `lsdl grade`.
+        submissions, encoding, names, guests: as of `lsdl grade`.
         final: also show the private part, places and points.
         models: predict with the models; False only reads the predictions, and cannot be final.
         without: students whose hand-in a person found to break the rules.
@@ -127,16 +128,14 @@ def rank(
     csv_kind = Wanted(".csv", "predictions", MAX_BYTES, MAX_NOTEBOOK + largest)
     model_kind = Wanted(".safetensors", "model", largest, MAX_NOTEBOOK + largest)
     title, roster = title_and_due(paths)[0], read_roster(paths.root, names)
-
-    def find(kind: Wanted) -> HandIns:
-        return find_hand_ins(folder, paths.name, title, roster=roster, encoding=encoding, wanted=kind)
-
-    tables, weights = find(csv_kind), {entry.student: entry for entry in find(model_kind).entries}
-    if not tables.entries:
+    kinds = (csv_kind, model_kind)
+    (tables, models_found), notes = find_beside(folder, paths.name, title, kinds, roster=roster, encoding=encoding)
+    weights = {entry.student: entry for entry in models_found}
+    if not tables:
         raise GradingError(
             f"{folder} holds no {NAME}: give the folder or archive that students handed in, with --submissions."
         )
-    unknown = sorted(set(without) - {entry.student for entry in tables.entries})
+    unknown = sorted(set(without) - {entry.student for entry in tables})
     if unknown:
         raise GradingError(
             f"{printable_name(unknown[0])} handed in no {NAME}: --without takes ids as the table shows them."
@@ -144,10 +143,12 @@ def rank(
     base = folder if folder.is_dir() else folder.parent
     judge = _Judge(week, paths, solution, largest) if models else None
     rows = []
-    for entry in tables.entries:
+    for entry in tables:
         older = [f"An older attempt does not count: {name}." for name in entry.older]
         rows.append(row := Row(entry.student, notes=[*entry.notes, *older]))
         try:
+            if not guests and roster.is_stranger(entry.student):
+                raise BadNotebook(NOT_LISTED)
             predicted = _predicted(row, read_bytes(entry, base, csv_kind), solution)
             model = weights.get(entry.student)
             if model is None:
@@ -165,7 +166,9 @@ def rank(
             row.problem = "Left out: a person found that it breaks the rules."
     pictures = (week / RULES, paths.leaderboard(".solution.csv"), paths.leaderboard(f".{PICTURES}"))
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}
-    board = Board(paths.name, final, rules, solution, rows, tables.notes, digests)
+    strangers = [row.student for row in rows if roster.is_stranger(row.student)]
+    notes += about_strangers(*((), strangers) if guests else (strangers, ()))
+    board = Board(paths.name, final, rules, solution, rows, notes, digests)
     _award(board)
     if final:
         write_whole(paths.leaderboard(".json"), json_text(board), private=True)

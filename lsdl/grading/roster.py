@@ -6,8 +6,6 @@ itself added to the gradebook is not on it, until a list with a name, an address
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import unicodedata
@@ -19,8 +17,17 @@ from pathlib import Path
 from lsdl.author.course import CoursePaths
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
+from lsdl.grading.csv_tables import read_csv
 from lsdl.grading.nbgrader_course import open_course
+from lsdl.printable import printable
 
+WHO_ARE_THEY = (
+    "Say who they are with --names FILE, add them to the class list, or grade them as they are with --guests."
+)
+NOT_LISTED = (
+    "This name is not on the class list, so nothing was graded: say who it is with --names FILE, add it to the class list, or "
+    "grade it with --guests."
+)
 CANVAS_NAME = re.compile(r"(?P<name>.*)_(?P<user>\d+)")
 
 
@@ -107,6 +114,15 @@ def folded(name: str) -> str:
     return "".join(letter for letter in plain if letter.isalnum())
 
 
+def about_strangers(refused: Iterable[str], graded: Iterable[str]) -> list[str]:
+    """What to say of those who are not on the class list, in at most two lines."""
+    lines = []
+    for what, names, advice in (("so not graded", refused, f" {WHO_ARE_THEY}"), ("but graded", graded, "")):
+        if shown := [printable(name) for name in names]:
+            lines.append(f"Not on the class list, {what} ({len(shown)}): {', '.join(shown)}.{advice}")
+    return lines
+
+
 def read_roster(root: Path, names: Path | None = None) -> Roster:
     """The class list in the gradebook of a course, empty if there is none yet.
 
@@ -158,11 +174,8 @@ def _added(root: Path) -> set[str]:
 
 
 def _read_names(path: Path) -> dict[str, str]:
-    try:
-        lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
-        found = {line["name"].strip(): line["student"].strip() for line in lines}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError):
-        raise GradingError(f"{path} must be a CSV file in UTF-8 with the columns name and student.") from None
+    lines = read_csv(path, {"name", "student"})
+    found = {line["name"]: line["student"] for line in lines}
     if len(found) < len(lines):
         raise GradingError(f"{path} has a name twice: add Moodle's number to it, as in 'Ada Lovelace 101'.")
     return found

@@ -30,7 +30,8 @@ from typing import Any
 
 from lsdl.author.course import Course, CoursePaths, Late, Week, WeekPaths, load_course
 from lsdl.grading import GradingError
-from lsdl.grading.class_tables import Extensions, HandInTimes, csv_text, read_csv
+from lsdl.grading.class_tables import Extensions, HandInTimes
+from lsdl.grading.csv_tables import csv_text, read_csv
 from lsdl.grading.grade import end_of_day
 from lsdl.grading.journal import Journal, Unread, open_by_hand
 from lsdl.grading.nbgrader_course import open_course

@@ -19,11 +19,12 @@ import torch
 from safetensors.torch import load_file, save
 
 from lsdl.author.course import CourseError
-from lsdl.grading import GradingError, leaderboard
+from lsdl.grading import GradingError, collect, leaderboard
 from lsdl.grading.competition import Rules, Solution, make, split
 from lsdl.grading.leaderboard import Board, Row, html_page, rank, summary, table
 from lsdl.grading.nbgrader_course import open_course
 from lsdl.grading.release import release
+from lsdl.grading.roster import NOT_LISTED, WHO_ARE_THEY
 from lsdl.grading.scores import HomeworkMark, all_marks, marks_csv
 from lsdl.predictions import MAX_BYTES, SAMPLE
 
@@ -421,6 +422,36 @@ def test_hand_ins_are_found_by_the_collectors_rules(contest: Path, tmp_path: Pat
     with pytest.raises(GradingError, match="holds no predictions.csv"):
         (tmp_path / "empty").mkdir()
         rank(contest, tmp_path / "empty")
+
+
+def test_who_is_not_on_the_class_list_is_not_graded(
+    contest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `lsdl grade`; and of two people with one name each keeps the own model, though only one handed one in."""
+    with open_course(contest.parent).gradebook as book:
+        book.add_student("ada", first_name="Ada", last_name="Lovelace")
+    archive, walked = tmp_path / "class.zip", []
+    with zipfile.ZipFile(archive, "w") as file:
+        for number, name in enumerate(("Ada Lovelace", "Carl Gauss", "Carl Gauss")):
+            file.writestr(f"{name}_10{number}_assignsubmission_file_/predictions.csv", predictions(truth(contest)))
+            if number < 2:
+                file.writestr(f"{name}_10{number}_assignsubmission_file_/model.safetensors", b"not read")
+    walk = collect.walk_archive
+    monkeypatch.setattr(collect, "walk_archive", lambda *args: walked.append(args) or walk(*args))
+
+    board = rank(contest, archive, models=False)
+    assert len(walked) == 1
+    problems = {row.student: row.problem for row in board.rows}
+    assert problems == {"ada": "", "Carl Gauss 101": NOT_LISTED, "Carl Gauss 102": NOT_LISTED}
+    assert board.notes == [f"Not on the class list, so not graded (2): Carl Gauss 101, Carl Gauss 102. {WHO_ARE_THEY}"]
+    assert board.rows[1].right is None and board.rows[1].digests == {}
+    board = rank(contest, archive, models=False, guests=True)
+    assert board.notes == ["Not on the class list, but graded (2): Carl Gauss 101, Carl Gauss 102."]
+    problems = {row.student: row.problem for row in board.rows}
+    assert problems["Carl Gauss 101"] == "" and "No model.safetensors" in problems["Carl Gauss 102"]
+    names = tmp_path / "names.csv"
+    names.write_text("name,student\nCarl Gauss 101,ada\n")
+    assert {row.student for row in rank(contest, archive, models=False, names=names).rows} == {"ada", "Carl Gauss 102"}
 
 
 def test_what_is_missing_is_said(week: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_the_look_before_grading(listed: Path, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(GradingError, match="students who are not on the class list: hopper"):
         read_roster(listed.parent, names)
     names.write_text("who,student\nGrace Hopper,bob\n")
-    with pytest.raises(GradingError, match="with the columns name and student"):
+    with pytest.raises(GradingError, match="needs the columns name, student"):
         read_roster(listed.parent, names)
 
 
