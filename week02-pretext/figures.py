@@ -55,15 +55,15 @@ def draw_pieces(sets: Mapping[str, Tensor]) -> plt.Figure:
 
 
 def plot_live(logs: Mapping[str, Mapping], task: str, guess: float, title: str) -> plt.Axes:
-    """Pretext accuracy over the steps of live runs of one task, in its colour; the dotted line is guessing.
+    """Pretext accuracy over the steps of two live runs of one task in its colour, and two more in grey; the dotted line is guessing.
 
     Args:
         logs: by name the logs of `helpers.pretrain`.
         guess: accuracy of guessing, in [0, 1].
     """
     ax = plt.subplots(figsize=(6, 2.8), layout="constrained")[1]
-    for (name, log), line, marker in zip(logs.items(), ("-", "--", ":", "-."), "os^v", strict=False):
-        look = dict(color=STYLE[task]["color"], linestyle=line, marker=marker)
+    for k, (name, log) in enumerate(logs.items()):
+        look = dict(color=(STYLE[task]["color"], "0.5")[k // 2], linestyle=("-", "--")[k % 2], marker="os"[k % 2])
         ax.plot(log["step"], 100 * np.array(log["correct"]), label=name, markersize=5, **look)
     ax.axhline(100 * guess, color="0.5", linestyle=":", label="guessing")
     ax.set(xlabel="step, 64 pictures each", ylabel="pretext accuracy, %", ylim=(0, 100), title=title)
