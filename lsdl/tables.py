@@ -95,6 +95,11 @@ class Tables:
             self._rows[name] = self.measure(name) if self.retrain else self._read(name)
         return self._rows[name]
 
+    @property
+    def unused(self) -> set[str]:
+        """The parts that nothing has asked for so far."""
+        return self.parts.keys() - self._rows.keys()
+
     def measure(self, name: str) -> list[Row]:
         """Run the generator of a part, with a bar of its time.
 

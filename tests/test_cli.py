@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,25 @@ def lsdl(*arguments: str, cwd: Path = REPOSITORY, **settings: str) -> subprocess
     env |= settings
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, encoding="utf-8", timeout=120)
+
+
+Here = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """`lsdl` in this process, which has imported torch already; any end but an exit code is an error of the test."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["lsdl", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return subprocess.CompletedProcess(arguments, int(end.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 def test_help_lists_every_command_and_the_exit_codes() -> None:
@@ -104,19 +124,13 @@ def test_help_does_not_wait_for_heavy_packages() -> None:
         (("frobnicate",), "No such command"),
     ],
 )
-def test_mistakes_are_explained_without_a_traceback(
-    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr(sys, "argv", ["lsdl", *arguments])
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as end:  # any other error would be a traceback
-        cli.main()
-    assert end.value.code == 2 and said in capsys.readouterr().err
+def test_mistakes_are_explained_without_a_traceback(arguments: tuple[str, ...], said: str, here: Here) -> None:
+    done = here(*arguments)
+    assert done.returncode == 2 and said in done.stderr
 
 
-def test_outside_the_repository(tmp_path: Path) -> None:
-    done = lsdl("lint", cwd=tmp_path)
+def test_outside_the_repository(tmp_path: Path, here: Here) -> None:
+    done = here("lint", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("No course.toml in ")
     assert done.stderr.count("\n") == 1
 
@@ -129,22 +143,22 @@ def test_doctor_exits_with_1_where_something_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_refs_are_recorded_compared_and_their_key_remembered(tmp_path: Path) -> None:
+def test_refs_are_recorded_compared_and_their_key_remembered(tmp_path: Path, here: Here) -> None:
     root = tmp_path / "course"
     shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)
     key = root / "gradebook" / "demo.key"
-    assert lsdl("refs", "--check", cwd=root).returncode == 0
-    done = lsdl("refs", "99", "--key", str(key), cwd=root)
+    assert here("refs", "--check", cwd=root).returncode == 0
+    done = here("refs", "99", "--key", str(key), cwd=root)
     assert done.returncode == 0 and "hidden checks" in done.stdout
     assert (root / "gradebook" / "references" / "week99-demo.key-file").read_text() == str(key.resolve())
-    assert lsdl("refs", "99", "--check", "--key", str(key), cwd=root).returncode == 0
+    assert here("refs", "99", "--check", "--key", str(key), cwd=root).returncode == 0
     key.write_text("another key, of the same length or so\n")
-    done = lsdl("refs", "99", "--check", "--key", str(key), cwd=root)
+    done = here("refs", "99", "--check", "--key", str(key), cwd=root)
     assert done.returncode == 1 and "week99-demo: standardise/hidden: inputs drifted" in done.stdout
 
     helpers = root / "week99-demo" / "instructor" / "cases.py"
     helpers.write_text(helpers.read_text().replace("dropout/scale", "dropout/scales"))
-    done = lsdl("refs", cwd=root)
+    done = here("refs", cwd=root)
     assert done.returncode == 2 and done.stderr.startswith("week99-demo: add cases for dropout/scale")
 
 
@@ -200,12 +214,12 @@ def test_a_terminal_that_cannot_show_a_name(tmp_path: Path) -> None:
     assert done.returncode == 2 and "g\\xf8y.ipynb does not exist" in done.stderr
 
 
-def test_brackets_in_a_path_are_named(tmp_path: Path) -> None:
+def test_brackets_in_a_path_are_named(tmp_path: Path, here: Here) -> None:
     root = tmp_path / "Course [2026]"
     shutil.copytree(REPOSITORY / "tests" / "fixtures" / "course", root)
     shutil.copy(REPOSITORY / "gradebook" / "nbgrader_config.py", root / "gradebook")
     shutil.copy(REPOSITORY / "pyproject.toml", root)
-    done = lsdl("release", "99", cwd=root)
+    done = here("release", "99", cwd=root)
     assert done.returncode == 2 and "rename the folder" in done.stderr and done.stderr.count("\n") == 1
-    done = lsdl("doctor", cwd=root)
+    done = here("doctor", cwd=root)
     assert done.returncode == 1 and "nbgrader finds no notebook below" in done.stdout

@@ -33,6 +33,7 @@ from types import ModuleType
 import torch
 
 from lsdl.cells import is_test, source_of, tags
+from lsdl.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -188,13 +189,20 @@ def week_steps(week: Path, folder: Path, device: str, tiny: bool) -> Iterator[Me
 
 
 def run_cells(notebook: Path, device: str) -> None:
-    """Execute the code cells of a notebook in this process, as plain Python, with SCALE="full" behind the parameters."""
+    """Execute the code cells of a notebook in this process, as plain Python, with SCALE="full" behind the parameters.
+
+    Cells tagged `further` come last, so that the core is seen to run without them.
+
+    Raises:
+        FullScaleError: the seminar's measure.py has a part that no cell uses.
+    """
     module = _enter(notebook.parent, notebook.parent.parent)
     if hasattr(module, "shorten"):
         module.shorten(importlib.import_module("helpers"))
     kernel = sys.modules["__main__"] = ModuleType("__main__")  # where dataclasses and pickle look names up
     compiler = codeop.Compile()  # like a kernel, it keeps `from __future__` for the cells that follow
-    for number, cell in enumerate(json.loads(notebook.read_text(encoding="utf-8"))["cells"]):
+    cells = enumerate(json.loads(notebook.read_text(encoding="utf-8"))["cells"])
+    for number, cell in sorted(cells, key=lambda numbered: "further" in tags(numbered[1])):
         if cell["cell_type"] != "code":
             continue
         source, label = source_of(cell) + "\n", f"{notebook.parent.name}/{notebook.name}, cell {number}"
@@ -205,6 +213,9 @@ def run_cells(notebook: Path, device: str) -> None:
         cut_short = hasattr(module, "shorten") and is_test(cell) and "whole" in tags(cell)
         with suppress(*[AssertionError] if cut_short else []):
             exec(compiler(source, label, "exec"), kernel.__dict__)
+    tables = vars(kernel).get("tables")
+    if isinstance(tables, Tables) and tables.unused:
+        raise FullScaleError(f"No cell uses {', '.join(sorted(tables.unused))} of measure.py.")
 
 
 def _enter(week: Path, folder: Path) -> ModuleType:

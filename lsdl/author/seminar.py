@@ -17,7 +17,12 @@ from lsdl.cells import source_of, tags
 
 
 def seminar_names(
-    week: Path, settings: Mapping[str, Any] | None = None, *, scale: str = "smoke", device: str = "cpu"
+    week: Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    scale: str = "smoke",
+    device: str = "cpu",
+    retrain: bool = False,
 ) -> dict[str, Any]:
     """Execute the cells tagged `define` of a week's seminar and return the names that they make.
 
@@ -25,9 +30,9 @@ def seminar_names(
 
     Args:
         settings: entries that replace some of the notebook's SETTINGS as soon as it has any, e.g. trainings of two steps.
-        scale, device: SCALE and DEVICE of the notebook's parameters.
+        scale, device, retrain: SCALE, DEVICE and RETRAIN of the notebook's parameters.
     """
-    names: dict[str, Any] = {"SCALE": scale, "SEED": 0, "DEVICE": device, "RETRAIN": False, "__name__": "seminar"}
+    names: dict[str, Any] = {"SCALE": scale, "SEED": 0, "DEVICE": device, "RETRAIN": retrain, "__name__": "seminar"}
     for cell in json.loads((week / "seminar.ipynb").read_text(encoding="utf-8"))["cells"]:
         if "define" in tags(cell):
             # a notebook has no `from __future__ import annotations` unless it says so

@@ -147,7 +147,7 @@ def _packages(root: Path) -> list[Diagnosis]:
 
 
 def _alembic() -> Diagnosis:
-    # lsdl adds the folder of its Python to PATH; nbgrader's own commands do not.
+    # lsdl reads what it needs of it in its own process; nbgrader's own commands start it by name.
     if shutil.which("alembic"):
         return Diagnosis("ok", "alembic: on PATH")
     if shutil.which("alembic", path=str(Path(sys.executable).parent)):

@@ -16,13 +16,16 @@ import signal
 import stat
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
 import zmq
 import zmq.asyncio
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -61,6 +64,7 @@ MAX_ERRORS = 3  # of one cell that are taken beyond its MAX_OUTPUT
 MAX_MESSAGE = 32 << 20  # bytes of one message of the kernel; longer ones are dropped with the connection
 MAX_WAITING = 100  # messages that wait for this process; with more, the kernel drops what follows
 MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000  # of all files together
+RECONNECT = 10  # milliseconds between two tries to connect: a forked kernel has its sockets soon
 WATCH = 0.25  # seconds between two looks; meanwhile a kernel can only write, which takes its time
 GRACE = 10.0  # seconds that a cell has to end after it was interrupted
 PATIENCE = 30.0  # seconds that a kernel may need between two cells
@@ -100,6 +104,28 @@ class _Client(NotebookClient):
     left = MAX_OUTPUT
     errors = 0
 
+    async def async_start_new_kernel_client(self) -> AsyncKernelClient:
+        """Connect, and wait for the kernel's word that it is idle; jupyter_client would then wait for 0.2 s of silence.
+
+        Raises:
+            RuntimeError: the kernel has ended, or does not answer.
+        """
+        client = self.kc = self.km.client()
+        client.context.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
+        client.start_channels(stdin=False, hb=False)
+        end = time.monotonic() + self.startup_timeout
+        while time.monotonic() < end:
+            number = client.kernel_info()
+            with suppress(Empty):  # what was said before the sockets were connected is lost: ask again
+                while (await client.get_shell_msg(timeout=1))["parent_header"].get("msg_id") != number:
+                    continue
+                while not _says_idle(await client.get_iopub_msg(timeout=0.2), number):
+                    continue
+                return client
+            if not await client.is_alive():
+                raise RuntimeError("it ended.")
+        raise RuntimeError(f"it did not answer within {self.startup_timeout} s.")
+
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         """Take a message of the kernel; one that is no message of Jupyter's is dropped."""
         try:
@@ -127,6 +153,11 @@ class _Client(NotebookClient):
             if enough:
                 return None
         return super().process_message(msg, cell, cell_index)
+
+
+def _says_idle(message: dict[str, Any], number: str) -> bool:
+    """Whether the kernel has done what the request of that number asked for."""
+    return message["content"].get("execution_state") == "idle" and message["parent_header"].get("msg_id") == number
 
 
 def supervise(connection: Any, base: Path, week: str, limits: jail.Limits, *, partly: bool) -> None:

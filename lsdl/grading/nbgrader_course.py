@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import glob
 import logging
-import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +53,24 @@ def open_course(root: Path, settings: dict[str, dict[str, Any]] | None = None) -
             f"nbgrader finds no notebook in {root}: rename the folder so that its path has none of [ ] * ?."
         )
     config = read_config(root)
+    import nbgrader.api
     from nbgrader.apps.api import NbGraderAPI
     from traitlets.config import Config
 
-    # nbgrader starts `alembic` by name when it makes a database; it lies beside this Python also without activation.
-    scripts = str(Path(sys.executable).parent)
-    if scripts not in os.environ.get("PATH", "").split(os.pathsep):
-        os.environ["PATH"] = scripts + os.pathsep + os.environ.get("PATH", "")
-
+    nbgrader.api.get_alembic_version = _tables_version  # nbgrader's own starts a process: seconds for each new database
     config.merge(Config(settings or {}))
     # Its log is captured call by call; what is left are remarks about an exchange folder that nobody uses here.
     logging.getLogger("traitlets").propagate = False
     return NbGraderAPI(config=config, log_level=logging.WARNING)
+
+
+@lru_cache(maxsize=1)
+def _tables_version() -> str:
+    """The version of the database's tables that this nbgrader works with, read in this process."""
+    from alembic.script import ScriptDirectory
+    from nbgrader.dbutil import ALEMBIC_DIR
+
+    return ScriptDirectory(ALEMBIC_DIR).get_current_head()
 
 
 def make_private(paths: CoursePaths) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from damaged import damaged
 from demo_week import demo_course
 from hypothesis import HealthCheck, Phase, given, settings
+from nbgrader.dbutil import _temp_alembic_ini
 
 from lsdl.grading.grade import grade
 from lsdl.grading.nbgrader_course import open_course
@@ -37,6 +40,17 @@ def hand_ins(count: int) -> list[str]:
 
     collect()
     return list(found)
+
+
+def test_a_new_gradebook_has_the_version_of_its_tables(week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that nbgrader asks alembic for, without a process."""
+    with _temp_alembic_ini("sqlite://") as settings:
+        command = [sys.executable, "-m", "alembic.config", "-c", settings, "heads"]
+        (said,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    monkeypatch.setattr("nbgrader.api.sp", None)
+    with open_course(week.parent).gradebook as book:
+        found = book.db.connection().exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    assert said == f"{found} (head)"
 
 
 def stock_points(root: Path, week: str, student: str) -> dict[str, float]:
