@@ -1,0 +1,1 @@
+"""The figures of the seminar: one colour, marker and line per method."""

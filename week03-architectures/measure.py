@@ -1,0 +1,271 @@
+"""The runs over seeds behind assets/tables.json, on the functions of the seminar, and the margins of the seminar's claims.
+
+A part is a generator of rows; its `s` holds the names of the seminar. The seminar reads the parts from assets/tables.json; with
+`RETRAIN = True` it measures each where it is first used, of the networks those whose blocks it has itself. instructor/train.py has all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import helpers
+import nets
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lsdl.claims import Claims
+from lsdl.features import read_into
+from lsdl.probes import colours, linear_probe
+from lsdl.tables import NoTable, Row, Tables, part
+
+COLOURS = "colours alone"
+_NETS: dict[tuple[str, int], tuple[nn.Module, Row]] = {}  # trained networks and their logs by run and seed
+_FOLDER: Path | None = None  # of stored runs, see `stored`
+
+
+# Runs
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        net: a key of `MAKE`; its learning rate is that of `like` where that is given.
+        data: of `helpers.load_data`; `subset`: only SETTINGS["subset"] pictures of it.
+        long: SETTINGS["long"] times as many pictures.
+        micro: a batch is accumulated from micro-batches.
+        mode: what DeiT's second head learns.
+        lr: a fixed learning rate.
+    """
+
+    net: str
+    data: str = "A"
+    subset: bool = False
+    long: bool = False
+    augment: bool = True
+    micro: bool = False
+    mode: str = ""
+    like: str = ""
+    lr: float = 0.0
+
+
+MAKE: dict[str, Callable[[Any, int], nn.Module]] = {  # the seminar's names and the number of classes -> a fresh network
+    "ResNet": lambda s, classes: nets.resnet(classes),
+    "BiT": lambda s, classes: nets.bit(s.StdConv2d, classes),
+    "ConvNeXt": lambda s, classes: nets.convnext(s.ConvNeXtBlock, classes),
+    "Swin": lambda s, classes: nets.swin(classes),
+    "NAT": lambda s, classes: nets.NAT(s.overlapping, s.neighborhood_attention, classes),
+    "ViT": lambda s, classes: nets.vit(classes),
+    "Mixer": lambda s, classes: nets.Mixer(s.MixerBlock, classes),
+    "DeiT": lambda s, classes: nets.deit(classes),
+} | {
+    f"rung {k}": lambda s, classes, k=k: nets.ladder(k, classes) for k in range(len(nets.RUNGS))
+}
+METHODS = ("ResNet", "BiT", "ConvNeXt", "Swin", "NAT", "ViT", "Mixer")  # the rows of the table
+NEEDS = {  # names of `s` by network
+    "BiT": ("StdConv2d",),
+    "ConvNeXt": ("ConvNeXtBlock",),
+    "NAT": ("overlapping", "neighborhood_attention"),
+    "Mixer": ("MixerBlock",),
+    "DeiT": ("deit_loss",),
+}
+PAIR = ("ResNet", "ViT")
+MODES = ("label", "soft", "hard")  # DeiT's second head learns
+TEACHER = "long ResNet"
+RUNS: dict[str, Run] = {name: Run(name) for name in METHODS}
+RUNS |= {f"long {name}": Run(name, long=True) for name in PAIR}
+RUNS |= {f"DeiT {mode}": Run("DeiT", mode=mode, like="ViT") for mode in MODES}
+RUNS |= {f"plain {name}": Run(name, augment=False) for name in PAIR}
+RUNS |= {f"all {name}": Run(name, data="B") for name in PAIR}
+RUNS |= {f"subset {name}": Run(name, data="B", subset=True) for name in PAIR}
+RUNS |= {f"micro {name}": Run(name, micro=True) for name in ("ResNet", "BiT")}
+RUNS |= {f"rung {k}": Run(f"rung {k}", like="ConvNeXt") for k in range(len(nets.RUNGS))}
+
+
+def stored(folder: Path | None) -> None:
+    """Take networks from runs that lie in a folder, and of no other; None: train them where they are first used."""
+    global _FOLDER
+    _FOLDER = folder
+    _NETS.clear()
+
+
+def run_named(name: str) -> Run:
+    """A run of `RUNS`, or of the choice of learning rates: "rate NET LR"."""
+    if not name.startswith("rate "):
+        return RUNS[name]
+    _, net, lr = name.split()
+    return Run(net, lr=float(lr))
+
+
+def file_of(folder: Path, name: str, seed: int) -> Path:
+    """Where a run's weights lie in a folder."""
+    return folder / f"{name.replace(' ', '-')}-{seed}.safetensors"
+
+
+def can(s: Any, name: str) -> bool:
+    """Whether `s` has what the run's network and objective need."""
+    return all(hasattr(s, needed) for needed in NEEDS.get(run_named(name).net, ()))
+
+
+def seeds_of(s: Any, name: str, seeds: Sequence[int]) -> list[int]:
+    """The seeds for which the run can be had: stored, or all if it can be trained here."""
+    if _FOLDER is not None:
+        return [seed for seed in seeds if file_of(_FOLDER, name, seed).with_suffix(".json").is_file()]
+    return list(seeds) if can(s, name) else []
+
+
+def data_of(s: Any, run: Run) -> Mapping[str, helpers.Labelled]:
+    """The pictures of a run, by split."""
+    return helpers.load_data(s.SCALE, run.data, s.SETTINGS["subset"] if run.subset else 0)
+
+
+def make(s: Any, name: str, seed: int) -> nn.Module:
+    """The network of a run before it is trained."""
+    torch.manual_seed(seed)
+    run = run_named(name)
+    return MAKE[run.net](s, int(data_of(s, run)["train"][1].max()) + 1)
+
+
+def objective_of(s: Any, run: Run, seed: int) -> helpers.Objective:
+    """Cross-entropy; of DeiT the mean over both heads with labels, or `deit_loss` with the one teacher."""
+    if not run.mode:
+        return helpers.cross_entropy
+    if run.mode == "label":
+        return lambda net, x, y: sum(F.cross_entropy(z, y) for z in net(x)) / 2
+    teacher, settings = trained(s, TEACHER, 0)[0], s.SETTINGS
+
+    def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            z = teacher(x)  # in eval mode, on the same view
+        return s.deit_loss(*net(x), z, y, run.mode, settings["tau"], settings["lam"])
+
+    return loss
+
+
+def trained(s: Any, name: str, seed: int, progress: Callable[[int, float], None] | None = None) -> tuple[nn.Module, Row]:
+    """The network of a run, in eval mode, and its log with the scores: stored, or trained here once per seed."""
+    if (name, seed) not in _NETS and _FOLDER is not None and file_of(_FOLDER, name, seed).with_suffix(".json").is_file():
+        net, file = make(s, name, seed), file_of(_FOLDER, name, seed)
+        read_into(net, file)
+        _NETS[name, seed] = net, json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["log"]
+    if (name, seed) not in _NETS:
+        run, settings = run_named(name), s.SETTINGS
+        net, data = make(s, name, seed), data_of(s, run)
+        lr = run.lr or settings["lr"][run.like or run.net]
+        log = helpers.train(
+            net,
+            data["train"],
+            settings["rate_pictures"] if run.lr else settings["pictures"] * (settings["long"] if run.long else 1),
+            lr=lr,
+            batch_size=settings["batch_size"],
+            micro=settings["micro"] if run.micro else 0,
+            seed=seed,
+            augment=run.augment,
+            objective=objective_of(s, run, seed),
+            device=s.device,
+            progress=progress,
+        )
+        _NETS[name, seed] = net, {"run": name, "seed": seed, "lr": lr} | log | helpers.scores(net, data)
+    return _NETS[name, seed]
+
+
+def scored(s: Any, name: str, seeds: Sequence[int], **row: Any) -> Iterator[Row]:
+    """A row per seed: `row`, the learning rate, accuracies in percent by split, and the validation loss."""
+    for seed in seeds_of(s, name, seeds):
+        log = trained(s, name, seed)[1]
+        yield row | {"seed": seed} | {column: log[column] for column in ("lr", "train", "val", "test", "val loss")}
+
+
+# Parts
+
+
+@part(minutes=21)
+def rates(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """Learning rates of each row on a seed that is not used again; the lowest validation loss is chosen."""
+    seed = s.SETTINGS["rate_seed"]
+    for method in METHODS:
+        found, name = {}, "rate {} {:g}"
+        while (lr := next_rate(found, s.SETTINGS["grid"])) is not None:
+            run = name.format(method, lr)
+            if not seeds_of(s, run, [seed]):
+                break
+            found[lr] = trained(s, run, seed)[1]["val loss"]
+            yield from scored(s, run, [seed], method=method)
+
+
+def next_rate(found: Mapping[float, float], grid: Sequence[float]) -> float | None:
+    """The learning rate that is to be tried next, by the validation losses so far: the grid, then beyond an end that wins; None: done."""
+    for lr in grid:
+        if lr not in found:
+            return lr
+    best = min(found, key=found.__getitem__)
+    if len(found) >= len(grid) + 2:  # two steps outside are enough
+        return None
+    return 2 * best if best == max(found) else best / 2 if best == min(found) else None
+
+
+@part(minutes=25)
+def rows(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """Each architecture, and colours alone: parameters, FLOPs, accuracies."""
+    train, test = (data_of(s, Run("ResNet"))[name] for name in ("train", "test"))
+    right = linear_probe((colours(train[0]), train[1]), {"test": (colours(test[0]), test[1])})["test"]
+    yield {"method": COLOURS, "seed": 0, "test": 100 * right.float().mean().item()}
+    for method in METHODS:
+        for row in scored(s, method, seeds, method=method):
+            net, x = trained(s, method, row["seed"])[0], torch.zeros(1, *train[0].shape[1:], device=s.device)
+            yield row | {"parameters": helpers.parameters(net), "flops": helpers.flops(net, x)}
+
+
+@part(minutes=15)
+def longer(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """ResNet and ViT, three times as long."""
+    for method in PAIR:
+        yield from scored(s, f"long {method}", seeds, method=method)
+
+
+@part(minutes=10)
+def deit(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """A second token and head, trained on labels, the teacher's probabilities, or its decisions."""
+    for mode in MODES:
+        yield from scored(s, f"DeiT {mode}", seeds, mode=mode)
+
+
+@part(minutes=5)
+def plain(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """ResNet and ViT without augmentation."""
+    for method in PAIR:
+        yield from scored(s, f"plain {method}", seeds, method=method)
+
+
+@part(minutes=10)
+def axis(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """ResNet and ViT on few and on all training pictures of nine styles, as many seen."""
+    for size in ("subset", "all"):
+        for method in PAIR:
+            count = len(data_of(s, RUNS[f"{size} {method}"])["train"][1])
+            yield from scored(s, f"{size} {method}", seeds, method=method, pictures=count)
+
+
+@part(minutes=8)
+def micro(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """BatchNorm and GroupNorm with weights standardised, a batch accumulated from micro-batches."""
+    for method in ("ResNet", "BiT"):
+        yield from scored(s, f"micro {method}", seeds, method=method)
+
+
+@part(minutes=25)
+def ladder(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """From a ResNet to a ConvNeXt: counts and accuracy after each change."""
+    for k, change in enumerate(nets.RUNGS):
+        for row in scored(s, f"rung {k}", seeds, rung=k, change=change):
+            net = trained(s, f"rung {k}", row["seed"])[0]
+            x = torch.zeros(1, *data_of(s, Run("ResNet"))["train"][0].shape[1:], device=s.device)
+            yield row | {"parameters": helpers.parameters(net), "flops": helpers.flops(net, x)}
