@@ -39,7 +39,10 @@ def load_data(scale: str, name: str = "A", pictures: int = 0) -> Mapping[str, La
     else:
         emoji = load_emoji(32).select(styles="noto" if name == "A" else None, labelled=True)
         # of the concepts for choices and tests only what no pretraining of other weeks saw
-        parts = {part: emoji.select(part=part, held_out=None if part == "train" else True) for part in ("train", "val", "test")}
+        parts = {
+            part: emoji.select(part=part, held_out=None if part == "train" else True)
+            for part in ("train", "val", "test")
+        }
         splits = {part: (data.images, data.label) for part, data in parts.items()}
     if pictures:
         x, y = splits["train"]

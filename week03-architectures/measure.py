@@ -66,9 +66,7 @@ MAKE: dict[str, Callable[[Any, int], nn.Module]] = {  # the seminar's names and 
     "ViT": lambda s, classes: nets.vit(classes),
     "Mixer": lambda s, classes: nets.Mixer(s.MixerBlock, classes),
     "DeiT": lambda s, classes: nets.deit(classes),
-} | {
-    f"rung {k}": lambda s, classes, k=k: nets.ladder(k, classes) for k in range(len(nets.RUNGS))
-}
+} | {f"rung {k}": lambda s, classes, k=k: nets.ladder(k, classes) for k in range(len(nets.RUNGS))}
 METHODS = ("ResNet", "BiT", "ConvNeXt", "Swin", "NAT", "ViT", "Mixer")  # the rows of the table
 NEEDS = {  # names of `s` by network
     "BiT": ("StdConv2d",),
@@ -150,9 +148,15 @@ def objective_of(s: Any, run: Run, seed: int) -> helpers.Objective:
     return loss
 
 
-def trained(s: Any, name: str, seed: int, progress: Callable[[int, float], None] | None = None) -> tuple[nn.Module, Row]:
+def trained(
+    s: Any, name: str, seed: int, progress: Callable[[int, float], None] | None = None
+) -> tuple[nn.Module, Row]:
     """The network of a run, in eval mode, and its log with the scores: stored, or trained here once per seed."""
-    if (name, seed) not in _NETS and _FOLDER is not None and file_of(_FOLDER, name, seed).with_suffix(".json").is_file():
+    if (
+        (name, seed) not in _NETS
+        and _FOLDER is not None
+        and file_of(_FOLDER, name, seed).with_suffix(".json").is_file()
+    ):
         net, file = make(s, name, seed), file_of(_FOLDER, name, seed)
         read_into(net, file)
         _NETS[name, seed] = net, json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["log"]
@@ -269,3 +273,173 @@ def ladder(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
             net = trained(s, f"rung {k}", row["seed"])[0]
             x = torch.zeros(1, *data_of(s, Run("ResNet"))["train"][0].shape[1:], device=s.device)
             yield row | {"parameters": helpers.parameters(net), "flops": helpers.flops(net, x)}
+
+
+# Claims: signed margins, positive where the statement holds
+
+
+def claims(t: Tables, live: Mapping[str, Any], *sections: str) -> Claims:
+    """The claims of some sections of `SECTIONS` (default: all) for which there are numbers.
+
+    Args:
+        live: what the notebook counted itself; what is counted has no spread.
+    """
+    found = Claims()
+    for section in sections or SECTIONS:
+        for claim in _told(section, t, live):
+            found.add(**{"reason": REASONS.get(claim["name"], "")} | claim)
+    return found
+
+
+def main(t: Tables, live: Mapping[str, Any]) -> list[str]:
+    """The claims that the summary shows, of those for which there are numbers; all others are folded."""
+    told = {claim["name"] for section in SECTIONS for claim in _told(section, t, live)}
+    return [name for name in MAIN if name in told]
+
+
+def _told(section: str, t: Tables, live: Mapping[str, Any]) -> list[dict]:
+    """Claims with their values; one without rows, or with those of one seed only, is left out."""
+    found = []
+    for claim in SECTIONS[section](t, live):
+        if "values" in claim:
+            found.append({"exact": True} | claim)
+            continue
+        try:
+            values = claim.pop("margin")()
+        except NoTable:
+            continue
+        if len(values) > 1:
+            found.append(claim | {"values": values, "unit": "points"})
+    return found
+
+
+def gap(t: Tables, name: str, more: Row, less: Row) -> Callable[[], np.ndarray]:
+    """The margin of two settings on the test pictures: one value per seed that both have."""
+
+    def margin() -> np.ndarray:
+        seeds = sorted(set.intersection(*({row["seed"] for row in t.rows(name, **where)} for where in (more, less))))
+        a, b = ([t.values(name, "test", **where, seed=seed)[0] for seed in seeds] for where in (more, less))
+        return np.subtract(a, b)
+
+    return margin
+
+
+def _minus(first: Callable[[], np.ndarray], second: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+    """The difference of two margins, for the seeds that both have."""
+
+    def margin() -> np.ndarray:
+        a, b = first(), second()
+        n = min(len(a), len(b))
+        return a[:n] - b[:n]
+
+    return margin
+
+
+ON_A = "343 test pictures of one style, seeds paired"
+RESNET, VIT = {"method": "ResNet"}, {"method": "ViT"}
+
+
+def _reach(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
+    if "exponents" in live:
+        for name, wanted in (("global", 2), ("windows", 1), ("neighbours", 1)):
+            yield dict(
+                name=f"Attention, {name}: FLOPs grow with exponent {wanted}",
+                values=0.01 - abs(live["exponents"][name] - wanted),
+                condition="0.01 minus the distance of the fitted exponent in tokens; counted products of attention",
+                paper="Liu et al. 2021, equations 1 and 2" if name == "windows" else "",
+            )
+    if "shift" in live:
+        what = (
+            "change of the output, over its std, when the picture moves by one token; two blocks, away from the border"
+        )
+        yield dict(name="NAT commutes with a shift by one token", values=1e-5 - live["shift"]["NAT"],
+                   condition=f"1e-5 minus the {what}", paper="Hassani et al. 2023, section 3")  # fmt: skip
+        yield dict(name="Swin does not commute with a shift by one token", values=live["shift"]["Swin"] - 0.01,
+                   condition=f"{what}, minus 0.01")  # fmt: skip
+
+
+def _rows(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
+    for more, less, paper in (
+        ("ResNet", "ViT", "Dosovitskiy et al. 2021: on small data sets"),
+        ("Swin", "ViT", "Swin-T 81.3, DeiT-S 79.8"),
+        ("NAT", "Swin", "NAT-T 83.2, Swin-T 81.3"),
+        ("ConvNeXt", "ResNet", "ConvNeXt-T 82.1, ResNet-50 78.8"),
+    ):
+        margin = gap(t, "rows", {"method": more}, {"method": less})
+        yield dict(name=f"{more} beats {less}", margin=margin, condition=ON_A, paper=paper)
+
+
+def _controls(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
+    yield dict(
+        name="ResNet beats ViT, trained three times as long", margin=gap(t, "longer", RESNET, VIT), condition=ON_A
+    )
+    yield dict(
+        name="Augmentation gives ViT more than ResNet",
+        margin=_minus(
+            _minus(_test(t, "rows", VIT), _test(t, "plain", VIT)),
+            _minus(_test(t, "rows", RESNET), _test(t, "plain", RESNET)),
+        ),
+        condition=ON_A,
+        paper="Steiner et al. 2022",
+    )
+    few, many = ({"pictures": count} for count in _sizes(t))
+    yield dict(
+        name="More pictures close the gap of ViT",
+        margin=_minus(gap(t, "axis", RESNET | few, VIT | few), gap(t, "axis", RESNET | many, VIT | many)),
+        condition="ResNet minus ViT on 522 training pictures, minus the same on 5,217; nine styles, 1,785 test pictures",
+        paper="Dosovitskiy et al. 2021, figure 4",
+    )
+
+
+def _test(t: Tables, name: str, where: Row) -> Callable[[], np.ndarray]:
+    return lambda: t.values(name, "test", **where)
+
+
+def _sizes(t: Tables) -> tuple[int, int]:
+    """Numbers of training pictures on the data axis; zeros without the part."""
+    try:
+        counts = {row["pictures"] for row in t["axis"]}
+    except NoTable:
+        counts = {0}
+    return min(counts), max(counts)
+
+
+def _deit(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
+    hard = {"mode": "hard"}
+    for rival, words, paper in (
+        ("label", "labels for the second head", "Touvron et al. 2021, table 3: DeiT-Ti 72.2 without a teacher, 74.3 hard, 74.5 with its token"),
+        ("soft", "soft ones", "Touvron et al. 2021, table 3: DeiT-B 81.8 soft, 83.0 hard"),
+    ):  # fmt: skip
+        margin = gap(t, "deit", hard, {"mode": rival})
+        yield dict(name=f"DeiT: hard teacher labels beat {words}", margin=margin, condition=ON_A, paper=paper)
+
+
+def _bit(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
+    yield dict(
+        name="BiT beats ResNet at micro-batches of four",
+        margin=gap(t, "micro", {"method": "BiT"}, RESNET),
+        condition=f"gradients accumulated to 64; {ON_A}",
+        paper="Kolesnikov et al. 2020, table 4",
+    )
+
+
+SECTIONS: dict[str, Callable[[Tables, Mapping[str, Any]], Iterable[dict]]] = {
+    "reach": _reach,
+    "rows": _rows,
+    "controls": _controls,
+    "deit": _deit,
+    "bit": _bit,
+}
+MAIN = (  # the claims that the summary shows; all others are folded
+    "ResNet beats ViT",
+    "ResNet beats ViT, trained three times as long",
+    "Swin beats ViT",
+    "DeiT: hard teacher labels beat labels for the second head",
+    "Augmentation gives ViT more than ResNet",
+    "NAT commutes with a shift by one token",
+    "A scale of 2^16 brings back gradients that are 0 in float16",
+    "With BatchNorm accumulation is another gradient",
+    "Ring: no worker sends 2 N numbers",
+    "DDP equals one process",
+)
+REASONS: dict[str, str] = {}  # why a statement of the literature does not hold here
