@@ -5,11 +5,9 @@ A block arrives as an argument, so that the seminar's own function is what is tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import timm
 import torch
-import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.swin_transformer import SwinTransformer

@@ -87,7 +87,7 @@ def queue_order(names: dict[str, Any]) -> Iterator[tuple[str, int]]:
     for method in quick:
         yield from rates(method)
     yield from ((name, seed) for seed in seeds for name in quick)
-    yield measure.TEACHER, 0
+    yield from ((f"long {name}", 0) for name in measure.PAIR)  # a teacher, and the ViT that the seminar looks into
     yield from ((f"DeiT {mode}", seed) for seed in seeds for mode in measure.MODES)
     yield from rates("NAT")
     yield from (("NAT", seed) for seed in seeds)
