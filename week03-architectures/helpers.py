@@ -169,3 +169,16 @@ def flops(run: Callable[..., object], *inputs: Tensor) -> int:
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         run(*inputs)
     return counter.get_total_flops()
+
+
+@torch.no_grad()
+def attention_maps(net: nn.Module, images: Tensor) -> Tensor:
+    """What the class token of timm's ViT looks at in the last block: (n, heads, rows, columns) weights of pictures (n, 3, S, S) uint8."""
+    attention, found = net.blocks[-1].attn, []
+    hook = attention.attn_drop.register_forward_hook(lambda module, given, weights: found.append(weights))
+    fused, attention.fused_attn = attention.fused_attn, False  # the fused form keeps no weights
+    logits(net, images)
+    attention.fused_attn = fused
+    hook.remove()
+    weights = torch.cat(found)[:, :, 0, net.num_prefix_tokens :]  # (n, heads, patches)
+    return weights.unflatten(2, net.patch_embed.grid_size)

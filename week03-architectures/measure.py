@@ -442,3 +442,4 @@ MAIN = (  # the claims that the summary shows; all others are folded
     "DDP equals one process",
 )
 REASONS: dict[str, str] = {}  # why a statement of the literature does not hold here
+SHIFT = ("NAT commutes with a shift by one token", "Swin does not commute with a shift by one token")
