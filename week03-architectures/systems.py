@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ STYLE = {  # of the ways to sum over workers
     "naive": dict(color="C3", marker="v", linestyle="-"),
     "tree": dict(color="C1", marker="s", linestyle="--"),
     "butterfly": dict(color="C0", marker="o", linestyle="-"),
-    "ring": dict(color="C2", marker="x", linestyle=":"),
+    "ring": dict(color="C2", marker="x", linestyle=":", markersize=9),
     "doubling": dict(color="0.5", marker="D", linestyle="-."),
 }
 
@@ -98,9 +97,8 @@ def plot_bits(rows: Mapping[str, tuple[str, str, str]], title: str) -> plt.Axes:
                 ax.add_patch(Rectangle((x, y + 0.1), 1, 0.8, facecolor=colour, edgecolor="white"))
                 ax.text(x + 0.5, y + 0.5, bit, ha="center", va="center", fontsize=8)
                 x += 1
-    names = zip((0.5, 1, 9), ("sign", "exponent", "mantissa"), ("center", "left", "left"), strict=True)
-    for x, name, side in names:
-        ax.text(x + 0.1 * (side == "left"), -0.15, name, ha=side, fontsize=9)
+    for x, name, side in ((0.9, "sign", "right"), (1.1, "exponent", "left"), (9.1, "mantissa", "left")):
+        ax.text(x, -0.15, name, ha=side, fontsize=9)
     ax.set(xlim=(0, 32), ylim=(len(rows), -0.6), xticks=[], title=title)
     ax.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
     ax.grid(False)
@@ -113,7 +111,7 @@ def plot_bits(rows: Mapping[str, tuple[str, str, str]], title: str) -> plt.Axes:
 def plot_gradients(sets: Mapping[str, Tensor], title: str) -> plt.Axes:
     """Histograms of log2 |g|; in the legend how many are exactly 0."""
     ax = plt.subplots(figsize=(7, 3), layout="constrained")[1]
-    bins = np.arange(-45, 0, 1)
+    bins = np.arange(-36, -4)
     looks = (dict(color="0.8", histtype="stepfilled"), dict(color="C3", histtype="step", linewidth=1.6))
     looks += (dict(color="C0", histtype="step", linewidth=1.6, linestyle="--"),)
     for (name, g), look in zip(sets.items(), looks, strict=False):
@@ -148,7 +146,7 @@ def plot_all_reduce(counts: Mapping[str, Mapping[int, float]], times: Mapping[st
     titles = ("Butterfly and ring send less than 2 N", "Time follows the bytes")
     for ax, sets, label, title in zip(axes, (counts, times), labels, titles, strict=True):
         for name, values in sets.items():
-            ax.plot(list(values), list(values.values()), label=name, markersize=5, **STYLE[name])
+            ax.plot(list(values), list(values.values()), label=name, **dict(markersize=5) | STYLE[name])
         ax.set(xlabel="workers", ylabel=label, title=title, xscale="log", yscale="log")
         ax.set_xticks(list(next(iter(sets.values()))), [str(n) for n in next(iter(sets.values()))])
         ax.minorticks_off()
@@ -193,8 +191,3 @@ def alpha_beta(times: Mapping[str, float]) -> tuple[float, float]:
     small, large = min(times, key=int), max(times, key=int)
     beta = (times[large] - times[small]) / (int(large) - int(small))
     return max(times[small] - beta * int(small), 0.0), beta
-
-
-def rounds(workers: int) -> int:
-    """The rounds in which a tree reaches so many workers: ceil(log2 n)."""
-    return math.ceil(math.log2(workers))
