@@ -20,7 +20,7 @@ def _half(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
         yield dict(name="A scale of 2^16 brings back gradients that are 0 in float16", values=back,
                    unit="gradients", condition=what, paper=paper)  # fmt: skip
         yield dict(name="bfloat16 has no gradient that is 0", values=1 - zeros["bfloat16"], unit="gradients",
-                   condition=f"1 minus the {what}")  # fmt: skip
+                   condition=f"1 minus the {what}", paper="Kalamkar et al. 2019")  # fmt: skip
     if "accumulation" in live:
         group, batch, what = *live["accumulation"], "relative error, 64 pictures in micro-batches of 16"
         yield dict(name=ACCUMULATION[0], values=FEW - group,

@@ -47,27 +47,30 @@ def run_workers(count: int = 2, limit: float = LIMIT) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "facts.json"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        local = (
-            "lo0" if platform.system() == "Darwin" else "lo"
-        )  # else gloo asks for the host's name, which may lead nowhere
-        env = {"GLOO_SOCKET_IFNAME": local} | os.environ | {"OMP_NUM_THREADS": "1"}
-        try:
-            done = subprocess.run(
-                [*command, str(Path(__file__).resolve()), str(file)],
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=limit,
-            )
-            code, said = done.returncode, done.stdout
-        except subprocess.TimeoutExpired as error:
-            code, said = f"none after {limit:g} s", (error.stdout or b"").decode(errors="replace")
+        # else gloo looks for the host's name, which may lead nowhere
+        local = "lo0" if platform.system() == "Darwin" else "lo"
+        command += [str(Path(__file__).resolve()), str(file)]
+        code, said = _run(command, {"GLOO_SOCKET_IFNAME": local} | os.environ | {"OMP_NUM_THREADS": "1"}, limit)
         if code != 0 or not file.is_file():
             last = "\n".join(said.splitlines()[-15:])
-            raise RuntimeError(f"The {count} workers failed (exit code {code}). Their last lines:\n{last}")
+            how = f"did not end within {limit:g} s" if code is None else f"failed, exit code {code}"
+            raise RuntimeError(f"The {count} workers {how}. Their last lines:\n{last}")
         return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _run(command: list[str], env: dict[str, str], limit: float) -> tuple[int | None, str]:
+    """Exit code, None if the limit passed, and what was printed: torchrun writes to stderr."""
+    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    with subprocess.Popen(command, env=env, **output) as process:
+        try:
+            said = process.communicate(timeout=limit)[0]
+            return process.returncode, said
+        except subprocess.TimeoutExpired:
+            process.terminate()  # torchrun then ends its workers, which a kill would leave alone
+            return None, process.communicate()[0]
+        finally:
+            if process.poll() is None:  # the notebook was interrupted
+                process.terminate()
 
 
 # What every worker has
