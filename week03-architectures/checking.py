@@ -139,7 +139,8 @@ def run_script(
     scaler = LossScaler(**settings)
     first, second = (nn.Parameter(w.clone()) for w in weights)
     unused = nn.Parameter(torch.ones(1))  # it never has a gradient
-    sgd = torch.optim.SGD([first, unused], lr=0.1, momentum=0.9, weight_decay=0.1)
+    groups = [{"params": [unused]}, {"params": [first]}]
+    sgd = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=0.1)
     adamw = torch.optim.AdamW([second], lr=0.1, weight_decay=0.1)
     scales = []
     for one, two in gradients:

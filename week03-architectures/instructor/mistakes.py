@@ -453,7 +453,7 @@ def predicted_by_stacking(z_cls, z_dist):
 
 
 def scaler(
-    *, bad="both", kept=False, late=False, unlimited=False, zeroed=False, in_step=False, together=False, twice=False, refuse=True, multiplied=False, forgot_counter=False
+    *, bad="both", kept=False, late=False, unlimited=False, zeroed=False, in_step=False, together=False, twice=False, refuse=True, multiplied=False, forgot_counter=False, one_group=False
 ):  # fmt: skip
     """bad: which values count; in_step: `unscale_` leaves the gradients to `step`; together: one bad optimiser stops those after it."""
 
@@ -469,7 +469,8 @@ def scaler(
             return self.s * loss
 
         def gradients(self, optimizer):
-            return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            groups = optimizer.param_groups[:1] if one_group else optimizer.param_groups
+            return [p.grad for group in groups for p in group["params"] if p.grad is not None]
 
         def divide(self, optimizer):
             for g in self.gradients(optimizer):
@@ -709,6 +710,7 @@ MISTAKES = [
     mistake("The scale grows one step late: it grows in the step in which the counter reaches the interval.", "LossScaler", scaler(late=True), SCALES, WEIGHTS, CLIPPING),
     mistake("The counter is not set to 0 after the scale has grown.", "LossScaler", scaler(forgot_counter=True), SCALES, WEIGHTS, CLIPPING),
     mistake("The scale grows past the largest float32, and is infinite there: let it stay.", "LossScaler", scaler(unlimited=True), SCALES),
+    mistake("Only the first parameter group is looked at: go through all of optimizer.param_groups.", "LossScaler", scaler(one_group=True), SCALES, WEIGHTS, CLIPPING),
     mistake("A bad step runs with gradients of 0: the weights still decay and move by momentum, and Adam counts the step. Do not call optimizer.step().", "LossScaler", scaler(zeroed=True), WEIGHTS, CLIPPING),
     mistake("A good optimiser skips because another was bad: each asks for its own gradients.", "LossScaler", scaler(together=True), WEIGHTS, CLIPPING),
     mistake("The gradients are multiplied by the scale: divide.", "LossScaler", scaler(multiplied=True), WEIGHTS, CLIPPING),
