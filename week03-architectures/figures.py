@@ -86,13 +86,24 @@ def plot_losses(logs: Mapping[str, Mapping], title: str) -> plt.Axes:
     return ax
 
 
+def plot_rates(t: Tables, title: str) -> plt.Axes:
+    """Validation loss against the learning rate, a line per network."""
+    ax = plt.subplots(figsize=(6, 3), layout="constrained")[1]
+    for method in (name for name in STYLE if any(row["method"] == name for row in t["rates"])):
+        pairs = sorted((row["lr"], row["val loss"]) for row in t.rows("rates", method=method))
+        ax.plot(*zip(*pairs, strict=True), label=method, **STYLE[method])
+    ax.set(xscale="log", xlabel="learning rate", ylabel="validation loss", title=title)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
 def plot_rows(t: Tables, colours: str, title: str) -> plt.Axes:
     """Test accuracy against FLOPs: each seed a dot, the name beside; the dashed line is what colours alone tell."""
     ax = plt.subplots(figsize=(7, 3.6), layout="constrained")[1]
     for method in (name for name in STYLE if any(row["method"] == name for row in t["rows"])):
         rows = t.rows("rows", method=method)
         look = STYLE[method] | {"linestyle": ""}
-        ax.plot([row["flops"] / 1e6 for row in rows], [row["test"] for row in rows], label=method, **look)
+        ax.plot([row["MFLOPs"] for row in rows], [row["test"] for row in rows], label=method, **look)
     ax.axhline(t.values("rows", "test", method=colours).mean(), color="0.3", linestyle="--", label=colours)
     ax.set(xlabel="million FLOPs per picture", ylabel="test accuracy, %", title=title)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -100,7 +100,7 @@ def train(
             more = [torch.randperm(len(images), generator=generator) for _ in range(1 + batch_size // len(images))]
             order = torch.cat([order, *more])
         index, order = order[:batch_size], order[batch_size:]
-        x = mild_view(images[index], generator) if augment else normalise(images[index])
+        x = sized(net, mild_view(images[index], generator) if augment else normalise(images[index]))
         x, y = x.to(device, memory_format=torch.channels_last), labels[index].to(device)
         optimizer.zero_grad()
         total = 0.0
@@ -130,12 +130,18 @@ def schedule(step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
 
 
+def sized(net: nn.Module, x: Tensor) -> Tensor:
+    """The pictures (n, 3, S, S) in the size that a network of full scale wants; others take them as they are."""
+    size = getattr(net, "picture_size", x.shape[-1])
+    return x if x.shape[-1] == size else F.interpolate(x, (size, size), mode="bicubic", align_corners=False)
+
+
 @torch.no_grad()
 def logits(net: nn.Module, images: Tensor) -> Tensor:
     """(n, classes) float32 on the CPU, of pictures (n, 3, S, S) uint8; the network is left in eval mode."""
     net.eval()
     device = next(net.parameters()).device
-    return torch.cat([net(normalise(x.to(device))).float().cpu() for x in images.split(250)])
+    return torch.cat([net(sized(net, normalise(x.to(device)))).float().cpu() for x in images.split(250)])
 
 
 def scores(net: nn.Module, splits: Mapping[str, Labelled], most: int = 1000) -> dict[str, float]:

@@ -109,7 +109,8 @@ def file_of(folder: Path, name: str, seed: int) -> Path:
 
 def can(s: Any, name: str) -> bool:
     """Whether `s` has what the run's network and objective need."""
-    return all(hasattr(s, needed) for needed in NEEDS.get(run_named(name).net, ()))
+    run = run_named(name)
+    return run.mode == "label" or all(hasattr(s, needed) for needed in NEEDS.get(run.net, ()))
 
 
 def seeds_of(s: Any, name: str, seeds: Sequence[int]) -> list[int]:
@@ -133,7 +134,8 @@ def make(s: Any, name: str, seed: int) -> nn.Module:
     """The network of a run before it is trained."""
     torch.manual_seed(seed)
     run = run_named(name)
-    return MAKE[run.net](s, int(data_of(s, run)["train"][1].max()) + 1)
+    classes = int(data_of(s, run)["train"][1].max()) + 1
+    return nets.full(run.net, classes) if s.SCALE == "full" and run.net in nets.FULL else MAKE[run.net](s, classes)
 
 
 def objective_of(s: Any, run: Run, seed: int) -> helpers.Objective:
@@ -209,6 +211,11 @@ def rates(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
             yield from scored(s, run, [seed], method=method)
 
 
+def tuned_here(t: Tables) -> list[str]:
+    """The networks whose learning rate was chosen."""
+    return list(dict.fromkeys(row["method"] for row in t["rates"]))
+
+
 def next_rate(found: Mapping[float, float], grid: Sequence[float]) -> float | None:
     """The learning rate that is to be tried next, by the validation losses so far: the grid, then beyond an end that wins; None: done."""
     for lr in grid:
@@ -228,8 +235,14 @@ def rows(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     yield {"method": COLOURS, "seed": 0, "test": 100 * right.float().mean().item()}
     for method in METHODS:
         for row in scored(s, method, seeds, method=method):
-            net, x = trained(s, method, row["seed"])[0], torch.zeros(1, *train[0].shape[1:], device=s.device)
-            yield row | {"parameters": helpers.parameters(net), "flops": helpers.flops(net, x)}
+            yield row | counts(s, trained(s, method, row["seed"])[0])
+
+
+def counts(s: Any, net: nn.Module) -> Row:
+    """Thousands of parameters, and millions of FLOPs for one picture."""
+    x = torch.zeros(1, *data_of(s, Run("ResNet"))["train"][0].shape[1:])
+    x = helpers.sized(net, x).to(next(net.parameters()).device)
+    return {"thousand parameters": helpers.parameters(net) / 1e3, "MFLOPs": helpers.flops(net, x) / 1e6}
 
 
 @part(minutes=15)
@@ -274,9 +287,7 @@ def ladder(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     """From a ResNet to a ConvNeXt: counts and accuracy after each change."""
     for k, change in enumerate(nets.RUNGS):
         for row in scored(s, f"rung {k}", seeds, rung=k, change=change):
-            net = trained(s, f"rung {k}", row["seed"])[0]
-            x = torch.zeros(1, *data_of(s, Run("ResNet"))["train"][0].shape[1:], device=s.device)
-            yield row | {"parameters": helpers.parameters(net), "flops": helpers.flops(net, x)}
+            yield row | counts(s, trained(s, f"rung {k}", row["seed"])[0])
 
 
 # Claims: signed margins, positive where the statement holds

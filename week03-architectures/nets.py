@@ -5,8 +5,11 @@ A block arrives as an argument, so that the seminar's own function is what is tr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
+import timm
 import torch
 from timm.layers import LayerNorm2d
 from timm.models.deit import VisionTransformerDistilled
@@ -26,8 +29,28 @@ FULL = {
     "Mixer": "mixer_b16_224",
     "DeiT": "deit_tiny_distilled_patch16_224",
 }
-# (block's output channels, stride) -> a block
 Norm = Callable[[int], nn.Module]
+
+
+def full(name: str, classes: int) -> nn.Module:
+    """A network of `FULL`, for pictures of 224 pixels, with a fresh head.
+
+    Its weights come from the folder TIMM_WEIGHTS, as NAME.safetensors with timm's name; without one they are random.
+
+    Raises:
+        FileNotFoundError: the folder lacks the file.
+    """
+    more, folder = {}, os.environ.get("TIMM_WEIGHTS")
+    if folder is not None:
+        file = Path(folder) / f"{FULL[name]}.safetensors"
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing: save the weights of timm's {FULL[name]} there.")
+        more = dict(pretrained=True, pretrained_cfg_overlay=dict(file=str(file)))
+    net = timm.create_model(FULL[name], num_classes=classes, **more)
+    net.picture_size = 224
+    if isinstance(net, VisionTransformerDistilled):
+        net.set_distilled_training()
+    return net
 
 
 def vit(classes: int = CLASSES, **more) -> VisionTransformer:
