@@ -36,7 +36,7 @@ ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
 SEEDS = 3
 # SETTINGS with which a test runs the seminar with RETRAIN = True: a step or two, two seeds
 CHEAP = dict(pictures=32, rate_pictures=32, long=2, batch_size=16, seeds=2, live_pictures=32, grid=[1e-3])
-COMMITTED = {"vit": "long ViT", "resnet": "long ResNet", "deit": "DeiT hard"}  # file in assets/ -> run, seed 0
+COMMITTED = {"vit": "long ViT"}  # file in assets/ -> run, seed 0
 
 
 @lru_cache
