@@ -2,8 +2,12 @@
 
     torchrun --nproc-per-node 2 workers.py FILE
 
-with two or three workers runs every function of FACTS once in each process and writes what worker 0 found as JSON. It uses nccl
-where every worker has a GPU of its own, else gloo.
+with two or three workers runs every function of FACTS once in each process and writes what worker 0 found as JSON.
+
+    torchrun --nproc-per-node 8 workers.py train FILE ViT
+
+trains a network of full scale on all GPUs of a machine and writes its log. Workers talk by nccl where each has a GPU of its own, else
+by gloo.
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -274,8 +280,49 @@ def all_reduce_times(repeats: int = 9) -> dict[str, float]:
 FACTS = (data_parallel, without_sync, sharded, pipeline, tensor_parallel, all_reduce_times)
 
 
-def main(file: str) -> None:
-    """Run all of FACTS in this process, one of several, and let worker 0 write what it found."""
+def find_out() -> dict[str, Any]:
+    """What all of FACTS return, by the function's name."""
+    return {"workers": dist.get_world_size()} | {fact.__name__: fact() for fact in FACTS}
+
+
+# A long training
+
+
+def train_net(name: str, scale: str = "full", pictures: str = "") -> dict[str, Any]:
+    """Train a network of the table with DDP: its log and scores. Workers draw their own pictures, so that a batch is as large as with one.
+
+    Args:
+        name: a key of `measure.MAKE`; at smoke one that needs no block of the seminar.
+        pictures: how many all workers see together; default: as settings.toml says.
+    """
+    import helpers
+    import measure
+
+    from lsdl.settings import load_settings
+
+    count, rank, settings = dist.get_world_size(), dist.get_rank(), load_settings(scale)
+    net = measure.make(SimpleNamespace(SCALE=scale, SETTINGS=settings), name, 0)
+    shared = DistributedDataParallel(net.to(device(), memory_format=torch.channels_last))
+    data = helpers.load_data(scale)
+    log = helpers.train(
+        net,
+        data["train"],
+        int(pictures or settings["pictures"]) // count,
+        lr=settings["lr"][name],
+        batch_size=settings["batch_size"] // count,
+        seed=rank,
+        objective=lambda _, x, y: F.cross_entropy(shared(x), y),
+        device=device(),
+        progress=lambda step, loss: (
+            print(f"step {step}, loss of worker 0: {loss:.3f}", flush=True) if rank == 0 else None
+        ),
+    )
+    log |= {"workers": count, "pictures": count * log["pictures"]}
+    return log | (helpers.scores(net, data) if rank == 0 else {})
+
+
+def main(work: Callable[[], dict[str, Any]], file: str) -> None:
+    """Do the work in this process, one of several, and let worker 0 write what it found."""
     count, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
     gpus = torch.cuda.device_count() >= count
     if gpus:
@@ -283,12 +330,16 @@ def main(file: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("nccl" if gpus else "gloo")
     try:
-        facts = {"workers": count} | {fact.__name__: fact() for fact in FACTS}
+        found = work()
         if dist.get_rank() == 0:
-            Path(file).write_text(json.dumps(facts), encoding="utf-8")
+            Path(file).write_text(json.dumps(found), encoding="utf-8")
+        dist.barrier()  # nobody leaves while another one still computes
     finally:
         dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1] == "train":
+        main(partial(train_net, *sys.argv[3:]), sys.argv[2])
+    else:
+        main(find_out, sys.argv[1])
