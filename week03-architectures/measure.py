@@ -368,7 +368,7 @@ def _reach(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
             "change of the output, over its std, when the picture moves by one token; two blocks, away from the border"
         )
         yield dict(name="NAT commutes with a shift by one token", values=1e-5 - live["shift"]["NAT"],
-                   condition=f"1e-5 minus the {what}", paper="Hassani et al. 2023, section 3")  # fmt: skip
+                   condition=f"1e-5 minus the {what}", paper="Hassani et al. 2023")  # fmt: skip
         yield dict(name="Swin does not commute with a shift by one token", values=live["shift"]["Swin"] - 0.01,
                    condition=f"{what}, minus 0.01")  # fmt: skip
 
@@ -434,7 +434,7 @@ def _bit(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
         name="BiT beats ResNet at micro-batches of four",
         margin=gap(t, "micro", {"method": "BiT"}, RESNET),
         condition=f"gradients accumulated to 64; {ON_A}",
-        paper="Kolesnikov et al. 2020, table 4",
+        paper="Kolesnikov et al. 2020; Qiao et al. 2019",
     )
 
 
