@@ -77,7 +77,9 @@ def queue_order(names: dict[str, Any]) -> Iterator[tuple[str, int]]:
     seeds, quick = range(SEEDS), [name for name in measure.METHODS if name != "NAT"]
 
     def rates(method: str) -> Iterator[tuple[str, int]]:
-        while (lr := measure.next_rate(tried(method), settings["grid"])) is not None:
+        asked = None
+        while (lr := measure.next_rate(tried(method), settings["grid"])) not in (None, asked):
+            asked = lr  # asked twice, it was not wanted
             yield f"rate {method} {lr:g}", settings["rate_seed"]
 
     for method in quick:

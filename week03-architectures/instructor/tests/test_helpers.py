@@ -191,6 +191,8 @@ def test_a_stopped_queue_goes_on_where_it_was(
     monkeypatch.setattr(train, "RUNS", tmp_path)
     monkeypatch.setattr(train, "train", pretend)
     monkeypatch.setattr(train, "all_names", lambda: {"SETTINGS": names.SETTINGS})
+    train.queue(["plain ViT"])  # what it asks for on the way is passed over
+    assert done == [("plain ViT", 0), ("plain ViT", 1), ("plain ViT", 2)]
     with pytest.raises(KeyboardInterrupt):
         train.queue(None)
     (tmp_path / "resumed").touch()
