@@ -300,7 +300,8 @@ def train_net(name: str, scale: str = "full", pictures: str = "") -> dict[str, A
 
     from lsdl.settings import load_settings
 
-    count, rank, settings = dist.get_world_size(), dist.get_rank(), load_settings(scale)
+    count, rank = dist.get_world_size(), dist.get_rank()
+    settings = load_settings(scale, Path(__file__).with_name("settings.toml"))
     net = measure.make(SimpleNamespace(SCALE=scale, SETTINGS=settings), name, 0)
     shared = DistributedDataParallel(net.to(device(), memory_format=torch.channels_last))
     data = helpers.load_data(scale)

@@ -9,13 +9,17 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from lsdl.author.homework import Homework
 
 DEFINE = ("half-bits", "half-static-define", "allreduce-define", "checkpoint-define", "pipeline-define", "int8-define")
 
@@ -45,8 +49,8 @@ def lesson(week: Path, modules: dict[str, ModuleType]) -> dict[str, Any]:
     """What the seminar's cells on systems define."""
     names: dict[str, Any] = dict(torch=torch, F=F, nn=nn, Tensor=Tensor, Callable=Callable, Sequence=Sequence)
     names |= modules | {"device": torch.device("cpu")}
-    file = next(f for name in ("seminar", "part_systems") if (f := week / f"{name}.ipynb").is_file())
-    cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]}
+    notebook = json.loads((week / "seminar.ipynb").read_text(encoding="utf-8"))
+    cells = {cell["id"]: "".join(cell["source"]) for cell in notebook["cells"]}
     for name in DEFINE:
         exec(compile(cells[name], name, "exec", dont_inherit=True), names)
     return names
@@ -116,6 +120,23 @@ def test_a_failure_shows_the_last_lines(workers: ModuleType, monkeypatch: pytest
         )
         with pytest.raises(RuntimeError, match=f"The 2 workers {how}. Their last lines:\nno room"):
             workers.run_workers(2, limit)
+
+
+def test_one_worker_trains_as_the_loop_does(workers: ModuleType, homework: Homework, tmp_path: Path) -> None:
+    with homework.at_home():
+        import helpers
+        import nets
+
+        dist.init_process_group("gloo", init_method=(tmp_path / "store").as_uri(), rank=0, world_size=1)
+        try:
+            found = workers.train_net("ViT", "smoke", "128")
+        finally:
+            dist.destroy_process_group()
+    torch.manual_seed(0)
+    net, data = nets.vit(), helpers.load_data("smoke")
+    log = helpers.train(net, data["train"], 128, lr=2e-3)
+    assert (found["workers"], found["pictures"], found["steps"]) == (1, 128, 2)
+    assert found["loss"] == log["loss"] and found["test"] == helpers.scores(net, data)["test"]
 
 
 # Half precision
