@@ -18,6 +18,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lsdl.settings import load_settings
+
 if TYPE_CHECKING:
     from lsdl.author.homework import Homework
 
@@ -134,7 +136,8 @@ def test_one_worker_trains_as_the_loop_does(workers: ModuleType, homework: Homew
             dist.destroy_process_group()
     torch.manual_seed(0)
     net, data = nets.vit(), helpers.load_data("smoke")
-    log = helpers.train(net, data["train"], 128, lr=2e-3)
+    lr = load_settings("smoke", homework.week / "settings.toml")["lr"]["ViT"]
+    log = helpers.train(net, data["train"], 128, lr=lr)
     assert (found["workers"], found["pictures"], found["steps"]) == (1, 128, 2)
     assert found["loss"] == log["loss"] and found["test"] == helpers.scores(net, data)["test"]
 
