@@ -12,6 +12,8 @@ import pytest
 pytest_plugins = ["suite"]  # tests/suite.py
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lsdl.author.homework import Homework
 
 
@@ -51,3 +53,11 @@ def helpers(homework: Homework) -> ModuleType:
         import helpers
 
         return helpers
+
+
+@pytest.fixture(scope="session")
+def picture_file() -> Callable[..., bytes]:
+    """What writes a competition's test.safetensors, `lsdl leaderboard --make`'s own: a week's entry has to read it."""
+    from lsdl.grading.competition import picture_file
+
+    return picture_file

@@ -88,10 +88,12 @@ class Tables:
     def __getitem__(self, name: str) -> list[Row]:
         """The rows of a part: read, or with `retrain` measured when they are asked for the first time.
 
+        A part without rows is measured again: what it needs may be defined further on.
+
         Raises:
             NoTable: there is no such part.
         """
-        if name not in self._rows:
+        if not self._rows.get(name):
             self._rows[name] = self.measure(name) if self.retrain else self._read(name)
         return self._rows[name]
 

@@ -144,3 +144,17 @@ def test_a_mistake_in_the_settings_is_one_sentence(tmp_path: Path, text: str | N
     with pytest.raises(SettingsError) as caught:
         load_settings(scale, file)
     assert said in str(caught.value)
+
+
+def test_a_part_without_rows_is_measured_again_once_its_functions_are_there(tmp_path: Path) -> None:
+    seminar, module = {}, ModuleType("measure")
+
+    @part(minutes=0.01)
+    def methods(s, seeds):
+        yield from [{"seed": seed} for seed in seeds if hasattr(s, "method")]
+
+    module.methods = methods
+    tables = Tables(tmp_path / "tables.json", module, seminar=seminar, seeds=2, retrain=True)
+    assert tables["methods"] == []
+    seminar["method"] = None
+    assert tables["methods"] == [{"seed": 0}, {"seed": 1}]

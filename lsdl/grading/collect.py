@@ -279,11 +279,8 @@ class _Search:
         self.source, self.week, self.encoding, self.roster, self.kinds = source, week, encoding, roster, kinds
         self.homework = all(kind.is_homework for kind in kinds)
         self.largest = max(kinds, key=lambda kind: kind.archive)  # how much of an archive is opened
-        self.suffixes = (
-            ".ipynb",
-            ".zip",
-            *(kind.suffix for kind in kinds),
-        )  # in a student's folder in a class's archive
+        # of what a student's folder in a class's archive holds
+        self.suffixes = (".ipynb", ".zip", *(kind.suffix for kind in kinds))
         self.files: list[HandedFile] = []
         self.folders: list[tuple[str, ...]] = []
         self.notes: list[str] = []

@@ -61,14 +61,14 @@ MAX_OUTPUT = 1 << 20  # characters that one cell may put out
 MAX_ALL_OUTPUT = 8 << 20  # all cells together
 MAX_NOTES = 3  # of one notebook
 MAX_ERRORS = 3  # of one cell that are taken beyond its MAX_OUTPUT
-MAX_MESSAGE = 32 << 20  # bytes of one message of the kernel; longer ones are dropped with the connection
+MAX_MESSAGE = 32 << 20  # bytes of one message of the kernel; a longer one closes its connection for good
 MAX_WAITING = 100  # messages that wait for this process; with more, the kernel drops what follows
 MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000  # of all files together
 RECONNECT = 10  # milliseconds between two tries to connect: a forked kernel has its sockets soon
 WATCH = 0.25  # seconds between two looks; meanwhile a kernel can only write, which takes its time
 GRACE = 10.0  # seconds that a cell has to end after it was interrupted
 PATIENCE = 30.0  # seconds that a kernel may need between two cells
-STOPPED = 2.0  # seconds after which a kernel that stopped itself is ended
+STOPPED = 2.0  # seconds after which a kernel that stopped itself, or sends no replies any more, is ended
 ALLOWED_FILES = shutil.ignore_patterns("instructor", "__pycache__", ".ipynb_checkpoints", "*.ipynb", "*.pyc")
 
 
@@ -110,8 +110,7 @@ class _Client(NotebookClient):
         Raises:
             RuntimeError: the kernel has ended, or does not answer.
         """
-        client = self.kc = self.km.client()
-        client.context.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
+        client = self.kc = self.km.client(context=self.km.context)  # a client's own context would not have the limits
         client.start_channels(stdin=False, hb=False)
         end = time.monotonic() + self.startup_timeout
         while time.monotonic() < end:
@@ -221,7 +220,7 @@ def _start_manager(scratch: Scratch, limits: jail.Limits, partly: bool) -> Async
     context = zmq.asyncio.Context()
     context.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
     context.setsockopt(zmq.RCVHWM, MAX_WAITING)
-    context.setsockopt(zmq.LINGER, 0)
+    context.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
     manager = AsyncKernelManager(kernel_name="python3", context=context)
     manager._kernel_spec = KernelSpec(argv=[], display_name="Python 3", language="python")
     provisioner = ForkProvisioner(kernel_spec=manager._kernel_spec, kernel_id="", parent=manager)
@@ -245,6 +244,7 @@ class _Execution:
         self.judged: set[str] = set()
         self.causes = Causes(self.notebook.cells, homework["cells"], request.cell_seconds)
         self.place = "its start"  # where the run is, in words
+        self.cut: list[str] = []  # where the connection for outputs was closed
         self.left = MAX_ALL_OUTPUT
         _copy_public(week, scratch)
 
@@ -281,8 +281,8 @@ class _Execution:
             interrupt_on_timeout=True,
             error_on_timeout=_AT_ITS_LIMIT,
             allow_errors=True,
-            # A message over MAX_MESSAGE closes the connection, and what comes until it is open again is lost, perhaps the
-            # word that the cell has ended; the reply comes by another way and says how.
+            # What comes until `_reopen` has opened a connection again is lost, perhaps the word that the cell has ended; the
+            # reply comes by another way and says how.
             raise_on_iopub_timeout=False,
             iopub_timeout=int(GRACE),
             store_widget_state=False,
@@ -290,8 +290,11 @@ class _Execution:
             on_cell_executed=keep_reply,
         )
         client.reset_execution_trackers()
+        guards: list[asyncio.Task[None]] = []
         try:
-            await client.async_start_new_kernel_client()
+            channels = await client.async_start_new_kernel_client()
+            outputs, replies = channels.iopub_channel.socket, channels.shell_channel.socket
+            guards += [asyncio.create_task(guard) for guard in (self._reopen(outputs), self._end_without(replies))]
             in_test = False
             for index, cell in enumerate(self.notebook.cells):
                 if cell.cell_type != "code" or not cell.source.strip():
@@ -321,6 +324,25 @@ class _Execution:
             if self.place == "its start":
                 raise _Stopped(f"The kernel did not start: {error} {self._log()}") from None
             raise _Stopped(f"The kernel broke off in {self.place}: {error}"[:500]) from None
+        finally:
+            for guard in guards:
+                guard.cancel()
+
+    async def _reopen(self, outputs: zmq.asyncio.Socket) -> None:
+        """Open the connection for outputs again whenever it was closed, and keep in which cell."""
+        monitor, kernel = outputs.get_monitor_socket(zmq.EVENT_DISCONNECTED), outputs.LAST_ENDPOINT.decode()
+        while await monitor.recv_multipart():
+            outputs.disconnect(kernel)
+            outputs.connect(kernel)
+            self.cut.append(self.place)
+
+    async def _end_without(self, replies: zmq.asyncio.Socket) -> None:
+        """End the kernel when the connection for replies was closed: one is lost, and a cell would wait for it in vain."""
+        await replies.get_monitor_socket(zmq.EVENT_DISCONNECTED).recv_multipart()
+        await asyncio.sleep(STOPPED)  # a kernel that ends closes it, too
+        if await self.manager.provisioner.poll() is None:
+            self.why_killed = f"The kernel sent more than {MAX_MESSAGE >> 20} MB in one reply, or closed its connection, in {self.place}."
+            await self.manager.provisioner.kill()
 
     def _open_outbox(self, index: int, test: GradedTest) -> tuple[Path, Path]:
         outbox = (
@@ -416,6 +438,9 @@ class _Execution:
 
     def finish(self) -> None:
         """Fill the verdict from the outputs, as nbgrader will; cells that were not reached earn nothing."""
+        for place in dict.fromkeys(self.cut):
+            if len(self.verdict.notes) < MAX_NOTES and not (self.verdict.failure and place == self.place):  # its end
+                self.verdict.notes.append(f"An output over {MAX_MESSAGE >> 20} MB is not shown: {place}.")
         for index, cell in enumerate(self.notebook.cells):
             if not is_graded(cell):
                 continue

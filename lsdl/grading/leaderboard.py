@@ -25,7 +25,7 @@ from lsdl.author.course import WeekPaths
 from lsdl.features import embed
 from lsdl.files import write_whole
 from lsdl.grading import GradingError
-from lsdl.grading.collect import find_beside, read_bytes
+from lsdl.grading.collect import Submission, find_beside, read_bytes
 from lsdl.grading.competition import PICTURES, RULES, Rules, Solution, helpers_of, read_rules, read_solution
 from lsdl.grading.csv_tables import csv_text
 from lsdl.grading.hand_ins import title_and_due
@@ -42,6 +42,7 @@ from lsdl.weights import BadWeights, read_weights
 
 MODEL = "model.safetensors"
 REPRODUCED, SURPRISING = Fraction(99, 100), Fraction(1, 10)
+OLDER = "An older attempt does not count: {}."
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
 
 
@@ -116,7 +117,7 @@ def rank(
         say: told of each model that was run.
 
     Raises:
-        GradingError: the competition was not made, `leaderboard.toml` is wrong, or nobody handed in a predictions.csv.
+        GradingError: the competition was not made, `leaderboard.toml` is wrong, or nobody handed in a part of an entry.
     """
     paths = WeekPaths.at(week)
     folder = submissions or paths.submitted
@@ -130,39 +131,43 @@ def rank(
     title, roster = title_and_due(paths)[0], read_roster(paths.root, names)
     kinds = (csv_kind, model_kind)
     (tables, models_found), notes = find_beside(folder, paths.name, title, kinds, roster=roster, encoding=encoding)
-    weights = {entry.student: entry for entry in models_found}
-    if not tables:
+    entries: dict[str, dict[str, Submission]] = {}  # of each student, by the part's name
+    for name, found in ((NAME, tables), (MODEL, models_found)):
+        for entry in found:
+            entries.setdefault(entry.student, {})[name] = entry
+    if not entries:
         raise GradingError(
-            f"{folder} holds no {NAME}: give the folder or archive that students handed in, with --submissions."
+            f"{folder} holds no {NAME} and no {MODEL}: give the folder or archive that students handed in, with --submissions."
         )
-    unknown = sorted(set(without) - {entry.student for entry in tables})
+    unknown = sorted(set(without) - entries.keys())
     if unknown:
         raise GradingError(
-            f"{printable_name(unknown[0])} handed in no {NAME}: --without takes ids as the table shows them."
+            f"{printable_name(unknown[0])} handed in no {NAME} and no {MODEL}: --without takes ids as the table shows them."
         )
     base = folder if folder.is_dir() else folder.parent
     judge = _Judge(week, paths, solution, largest) if models else None
     rows = []
-    for entry in tables:
-        older = [f"An older attempt does not count: {name}." for name in entry.older]
-        rows.append(row := Row(entry.student, notes=[*entry.notes, *older]))
+    for student, parts in entries.items():
+        notes_of = [note for entry in parts.values() for note in (*entry.notes, *map(OLDER.format, entry.older))]
+        rows.append(row := Row(student, notes=list(dict.fromkeys(notes_of))))
         try:
-            if not guests and roster.is_stranger(entry.student):
+            if not guests and roster.is_stranger(student):
                 raise BadNotebook(NOT_LISTED)
-            predicted = _predicted(row, read_bytes(entry, base, csv_kind), solution)
-            model = weights.get(entry.student)
-            if model is None:
-                raise BadWeights(f"No {MODEL} was handed in with the predictions, so they cannot be reproduced.")
-            data = read_bytes(model, base, model_kind)
+            if NAME not in parts:
+                raise BadPredictions(f"No {NAME} was handed in with the model: ask for a file of that name.")
+            predicted = _predicted(row, read_bytes(parts[NAME], base, csv_kind), solution)
+            if MODEL not in parts:
+                raise BadWeights(f"No {MODEL} was handed in with the predictions: ask for a file of that name.")
+            data = read_bytes(parts[MODEL], base, model_kind)
             row.digests[MODEL] = hashlib.sha256(data).hexdigest()
             if judge is not None:
-                row.agreed = judge.agreed(data, predicted, lambda line, who=entry.student: say(f"{who}: {line}"))
+                row.agreed = judge.agreed(data, predicted, lambda line, who=student: say(f"{who}: {line}"))
                 if row.agreed < REPRODUCED * len(predicted):
                     share = f"{100 * row.agreed / len(predicted):.1f} % of the pictures, 99 are needed"
                     raise BadWeights(f"Not reproduced: the model gives the same class for {share}.")
         except (BadNotebook, BadPredictions, BadWeights) as error:
             row.problem = printable_name(str(error))
-        if entry.student in without:
+        if student in without:
             row.problem = "Left out: a person found that it breaks the rules."
     pictures = (week / RULES, paths.leaderboard(".solution.csv"), paths.leaderboard(f".{PICTURES}"))
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
@@ -9,12 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 from demo_week import demo_course, solved
+from nbformat.v4 import new_notebook
 
 from lsdl.cells import called, grade_id
+from lsdl.grading import execute
 from lsdl.grading.autograder import Job, Result, run_job
 from lsdl.grading.causes import Causes, how_it_ended, lacking
 from lsdl.grading.jail import Limits
+from lsdl.grading.kernel import Scratch
 
 RIGHT = "def standardise(x, eps=1e-5):\n    return (x - x.mean(0)) / torch.sqrt(x.var(0, unbiased=False) + eps)\n"
 
@@ -185,6 +190,49 @@ def test_a_kernel_that_stands_still_costs_seconds(week: Path, source: str, said:
     verdict = run(week, f"import os, signal, threading\n{source}").verdict
     assert verdict.failure and said in verdict.failure, verdict
     assert time.monotonic() - started < 20
+
+
+def test_the_limits_hold_for_the_sockets_that_are_read(tmp_path: Path) -> None:
+    options = {
+        zmq.MAXMSGSIZE: execute.MAX_MESSAGE,
+        zmq.RCVHWM: execute.MAX_WAITING,
+        zmq.RECONNECT_IVL: execute.RECONNECT,
+    }
+
+    async def connected() -> list[dict[int, int]]:
+        manager = execute._start_manager(Scratch(tmp_path, "week99-demo"), Limits(), partly=True)
+        manager.transport, manager.ip, manager.connection_file = "ipc", str(tmp_path / "k"), str(tmp_path / "k.json")
+        client = execute._Client(new_notebook(), km=manager, startup_timeout=0)
+        with pytest.raises(RuntimeError, match="did not answer"):
+            await client.async_start_new_kernel_client()
+        sockets = [channel.socket for channel in (client.kc.shell_channel, client.kc.iopub_channel)]
+        found = [{option: socket.getsockopt(option) for option in options} for socket in sockets]
+        client.kc.context.destroy(linger=0)
+        return found
+
+    assert asyncio.run(connected()) == [options] * 2
+
+
+@pytest.mark.linux
+def test_an_output_that_is_too_long_costs_no_mark(week: Path) -> None:
+    send = "display({'text/plain': 'x' * 40_000_000}, raw=True)"
+    source = f"from IPython.display import display\n{send}\n{send}"
+    started = time.monotonic()
+    verdict = run(week, source, "print('next')").verdict
+    assert verdict.notes == [
+        "An output over 32 MB is not shown: the cell that begins with `from IPython.display import display`."
+    ]
+    assert sum(points or 0 for points in verdict.points.values()) == 7 and verdict.failure is None
+    assert time.monotonic() - started < 40  # of the eleven cells at most one waits for the lost word that it has ended
+
+
+@pytest.mark.linux
+def test_a_reply_that_is_too_long_is_not_waited_for(week: Path) -> None:
+    verdict = run(week, dropout="raise ValueError('x' * 40_000_000)").verdict
+    assert verdict.failure == (
+        "The kernel sent more than 32 MB in one reply, or closed its connection, in the cell dropout."
+    )
+    assert verdict.points["standardise_value"] == 3 and not verdict.points["dropout_rate"] and not verdict.timed_out
 
 
 @pytest.mark.linux

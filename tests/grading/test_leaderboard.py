@@ -454,6 +454,26 @@ def test_who_is_not_on_the_class_list_is_not_graded(
     assert {row.student for row in rank(contest, archive, models=False, names=names).rows} == {"ada", "Carl Gauss 102"}
 
 
+def test_either_file_without_the_other_is_a_row(contest: Path) -> None:
+    """Also where nobody handed in both; and it is final, with no points."""
+    folder = hand_in(contest, "ada", predictions(truth(contest)), model=None)
+    (folder / "ada" / contest.name / "predictions.csv").rename(folder / "ada" / contest.name / "model.safetensors")
+    (row,) = rank(contest, folder, models=False).rows
+    assert row.problem == "No predictions.csv was handed in with the model: ask for a file of that name."
+    hand_in(contest, "bob", predictions(truth(contest)), model=None)
+    hand_in(contest, "cid", predictions(truth(contest)), save(network(contest, 0)))
+    board = rank(contest, folder, final=True, without=["cid"])
+    assert {row.student: row.problem for row in board.rows} == {
+        "ada": "No predictions.csv was handed in with the model: ask for a file of that name.",
+        "bob": "No model.safetensors was handed in with the predictions: ask for a file of that name.",
+        "cid": "Left out: a person found that it breaks the rules.",
+    }
+    assert not any(row.points for row in board.rows)
+    assert ["", "ada", "", "", "", "0"] in [line[:6] for line in table(board)] and "ada" in html_page(board)
+    with pytest.raises(GradingError, match="zoe handed in no predictions.csv and no model.safetensors"):
+        rank(contest, folder, without=["zoe"])
+
+
 def test_what_is_missing_is_said(week: Path, tmp_path: Path) -> None:
     with pytest.raises(GradingError, match="does not define competition_classes"):
         make(week, tmp_path, KEY)

@@ -157,7 +157,7 @@ def tiles_and_places(g: Generator) -> tuple:
     corners[:3] = torch.tensor([[0, 0], [14, 3], [2, 16]])
     jitters = torch.randint(-2, 3, (8, 2, 2), generator=g)
     jitters[:3, 0] = torch.tensor([[-1, -2], [2, 1], [1, 2]])
-    return torch.rand(8, 2, 18, 20, generator=g), corners, places, jitters, 4, 2
+    return torch.randint(256, (8, 2, 18, 20), generator=g).byte(), corners, places, jitters, 4, 2
 
 
 def pretext_state(g: Generator) -> tuple:

@@ -16,13 +16,13 @@ from lsdl.features import feature_dim, fit
 # Task 1
 
 
-def rotations(ks=(0, 1, 2, 3), *, together=True, transpose=False, refuse=True, labels=(0, 1, 2, 3), grouped=False):
-    """Turned by 90 degrees ks[0] times, ks[1] times, ..."""
+def rotations(*, together=True, transpose=False, refuse=True, labels=(0, 1, 2, 3), grouped=False):
+    """Mistakes that leave the turns what they are, or only transpose."""
 
     def rotation_batch(images):
         if refuse and images.shape[-1] != images.shape[-2]:
             raise ValueError("not square")
-        turned = [images.mT if transpose and k % 2 else torch.rot90(images, k, (-2, -1)) for k in ks]
+        turned = [images.mT if transpose and k % 2 else torch.rot90(images, k, (-2, -1)) for k in range(4)]
         target = torch.tensor(labels)
         if together:
             repeat = target.repeat_interleave if grouped else target.repeat
@@ -30,6 +30,13 @@ def rotations(ks=(0, 1, 2, 3), *, together=True, transpose=False, refuse=True, l
         return torch.cat(turned), target.repeat_interleave(len(images))
 
     return rotation_batch
+
+
+def clockwise_rotations(images):
+    if images.shape[-1] != images.shape[-2]:
+        raise ValueError("not square")
+    turned = [torch.rot90(images, -k, (-2, -1)) for k in range(4)]
+    return torch.stack(turned, 1).flatten(0, 1), torch.arange(4).repeat(len(images))
 
 
 def rotations_by_flips(images):
@@ -436,7 +443,7 @@ WEIGHTS, INPAINTING, PAIRS = "overlap_weights_value", "inpainting_loss_value", "
 MODEL, FINETUNE, DRAWS = "competition_model_value", "finetune_value", "context_draws_bound"
 
 MISTAKES = [
-    mistake("The pictures are turned clockwise: class k is turned counter-clockwise by 90 k degrees.", "rotation_batch", rotations((0, -1, -2, -3)), ROTATION),
+    mistake("The pictures are turned clockwise: class k is turned counter-clockwise by 90 k degrees.", "rotation_batch", clockwise_rotations, ROTATION),
     mistake("The batch goes turn by turn: the four copies of a picture lie together.", "rotation_batch", rotations(together=False), ROTATION),
     mistake("Classes 1 and 3 are only transposed, which is a mirror image: transpose and flip, or use torch.rot90.", "rotation_batch", rotations(transpose=True), ROTATION),
     mistake("The labels of 90 and 270 degrees are exchanged: the pictures are right.", "rotation_batch", rotations(labels=(0, 3, 2, 1)), ROTATION),

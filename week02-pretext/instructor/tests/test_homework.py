@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +18,6 @@ from skimage.color import rgb2lab
 
 from lsdl.author.homework import Namespace
 from lsdl.features import NarrowResNet, embed, make_backbone
-from lsdl.grading.competition import picture_file
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -88,7 +89,7 @@ def test_the_competitions_model_has_the_names_and_shapes_that_the_grader_wants(
 
 
 def test_the_entry_names_a_class_for_each_picture(
-    solutions: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    solutions: Namespace, picture_file: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = tmp_path / "competition"
     given.mkdir()
@@ -140,3 +141,11 @@ def test_the_cases_by_hand(solutions: Namespace) -> None:
     assert second[0, 0, 0, 0] == 7 * 20 + 12
     corners, _, _ = solutions["context_draws"](100, 17, 4, 2, 1, torch.Generator().manual_seed(0))
     assert corners.unique().tolist() == [6, 7]
+
+
+def test_the_text_names_the_points_of_the_competition(week: Path) -> None:
+    rules = tomllib.loads((week / "leaderboard.toml").read_text(encoding="utf-8"))["smoke"]
+    first, second = rules["thresholds"]
+    said = f"{first[0]} earns {first[1]} point, {second[0]} earns {second[1]} more"
+    text = (week / "homework.ipynb").read_text(encoding="utf-8")
+    assert said in text and f"up to {rules['place']} more" in text
