@@ -282,9 +282,9 @@ def back_by_fold(windows, size, window, shift):
 
 
 def masked(
-    *, axes=(0, 1), padding=True, rule="each", slices=False, real_keys=False, unpadded=False, columns_first=False, at_size=False, modulo=True, kinds=False
+    *, axes=(0, 1), padding=True, rule="each", slices=False, real_keys=False, unpadded=False, columns_first=False, at_size=False, modulo=True, kinds="one"
 ):  # fmt: skip
-    """axes: in which wrapped tokens are told apart; slices: regions by x[-shift:]; unpadded: padding counted as before the roll; at_size: the map's end for the padded one; kinds: of padding, two."""
+    """axes: in which wrapped tokens are told apart; slices: regions by x[-shift:]; unpadded: padding counted as before the roll; at_size: the map's end for the padded one; kinds: of padding, "rows" for at the bottom alone."""
 
     def window_mask(size, window, shift):
         padded = [length + -length % w for length, w in zip(size, window, strict=True)]
@@ -301,7 +301,8 @@ def masked(
         before = [torch.arange(n) + (0 if unpadded else s) for n, s in zip(padded, moved, strict=True)]
         before = [b % n for b, n in zip(before, padded, strict=True)] if modulo else before
         row, column = ((b < length).long() for b, length in zip(before, size, strict=True))
-        real = 2 * row[:, None] + column if kinds else row[:, None] * column
+        row = row[:, None]
+        real = {"one": row * column, "two": 2 * row + column, "rows": row.expand_as(wrapped)}[kinds]
         region, real = (cut(x[None, ..., None], window, columns_first)[0, ..., 0] for x in (wrapped, real))
         allowed = region[:, :, None] == region[:, None]
         if real_keys:
@@ -752,7 +753,8 @@ MISTAKES = [
     mistake("Without a shift tokens are told apart: a slice x[-0:] is the whole axis.", "window_mask", masked(slices=True), MASK),
     mistake("A map that is not larger than the window is shifted: in that axis nothing moves.", "window_mask", masked(rule="always"), MASK),
     mistake("Nothing is shifted because one axis is small: each axis is decided by itself.", "window_mask", masked(rule="both"), MASK),
-    mistake("Padding at the bottom is told from padding at the right: all padding is of one kind.", "window_mask", masked(kinds=True), MASK),
+    mistake("Padding at the bottom is told from padding at the right: all padding is of one kind.", "window_mask", masked(kinds="two"), MASK),
+    mistake("Padding at the right is not told from real tokens: real means real in both axes.", "window_mask", masked(kinds="rows"), MASK),
     mistake("What wrapped counts as padding: take its place before the roll modulo the padded length.", "window_mask", masked(modulo=False), MASK),
     mistake("Padding counts as wrapped: a token wrapped where k + shift reaches the padded length, not the map's.", "window_mask", masked(at_size=True), MASK),
     mistake("The windows go column by column: they go row by row.", "window_mask", masked(columns_first=True), MASK),
