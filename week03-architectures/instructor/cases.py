@@ -144,7 +144,11 @@ def distilled(g: Generator, mode: str, tau: float | None = None) -> tuple:
 INF, NAN = torch.inf, torch.nan
 
 
-PLACES = ((0, 0, 2), (0, 2, 4), (1, 0, 4))  # optimiser, first number and the one behind the last: SGD's two parameters and AdamW's
+PLACES = (
+    (0, 0, 2),
+    (0, 2, 4),
+    (1, 0, 4),
+)  # optimiser, first number and the one behind the last: SGD's two parameters and AdamW's
 
 
 def script(g: Generator, bad: dict[int, tuple[float, ...]], steps: int = 16) -> tuple[Tensor, Tensor]:
