@@ -1,4 +1,4 @@
-"""What the homework's checks run on: a network of workers in a ring, tiny scripts of training, and drivers that record what a function did."""
+"""What the homework is given, and what its checks run on: a network of workers in a ring, tiny scripts of training, and drivers that record what a function did."""
 
 from __future__ import annotations
 
@@ -17,6 +17,22 @@ def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def depth_of(state: Mapping[str, Tensor]) -> int:
     """The number of blocks of a ViT's state dict."""
     return len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+
+
+def linear(x: Tensor, state: Mapping[str, Tensor], name: str) -> Tensor:
+    """x W^T + b with the weight and the bias of that name in a state dict."""
+    return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+
+def norm(x: Tensor, state: Mapping[str, Tensor], name: str, eps: float) -> Tensor:
+    """LayerNorm over the last axis with the weight and the bias of that name."""
+    return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps)
+
+
+def cut(x: Tensor, window: tuple[int, int]) -> Tensor:
+    """Maps (B, H, W, C), sides multiples of the window's -> windows (B, n, T, C); windows and tokens row by row."""
+    x = x.unflatten(2, (-1, window[1])).unflatten(1, (-1, window[0]))  # (B, rows, w_h, columns, w_w, C)
+    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def fresh_vit(
@@ -65,14 +81,15 @@ def gradients_of(loss: Callable[..., Tensor], *inputs: Tensor | float | str) -> 
 
 
 def vit_gradients(
-    vit: Callable, tokens: Tensor, state: Mapping[str, Tensor], heads: int, valid: Tensor, labels: Tensor
+    vit: Callable, tokens: Tensor, state: Mapping[str, Tensor], heads: int, valid: Tensor, labels: Tensor | None
 ) -> dict[str, Tensor]:
-    """Gradients of the cross-entropy with respect to the tokens and to the first block's qkv weight."""
+    """Gradients of the cross-entropy (without labels: of the class row's squares) with respect to tokens and two weights."""
     names = ("blocks.0.attn.qkv.weight", "norm.weight")
     leaves = {"tokens": tokens} | {name: state[name] for name in names}
     for leaf in leaves.values():
         leaf.requires_grad_()
-    loss = F.cross_entropy(vit(tokens, state, heads, valid)[0], labels)
+    logits, row = vit(tokens, state, heads, valid)
+    loss = row.square().sum() if labels is None else F.cross_entropy(logits, labels)
     (loss + 0 * sum(leaf.sum() for leaf in leaves.values())).backward()
     return {name: leaf.grad for name, leaf in leaves.items()}
 
@@ -88,11 +105,12 @@ class RingNetwork:
     """A ring of n workers that carries one message per worker and step.
 
     Attributes:
+        gain: what arrives is this times what was sent.
         log: for every step, how many numbers each worker sent.
     """
 
-    def __init__(self, n: int) -> None:
-        self.n, self.log = n, []
+    def __init__(self, n: int, gain: float = 1.0) -> None:
+        self.n, self.gain, self.log = n, gain, []
 
     def send(self, messages: Sequence[Tensor]) -> list[Tensor]:
         """One step. messages[r] goes from worker r to worker r + 1, the last one's to worker 0.
@@ -106,13 +124,13 @@ class RingNetwork:
         if len(messages) != self.n:
             raise ValueError(f"{self.n} workers send one message each, {len(messages)} came.")
         self.log.append([message.numel() for message in messages])
-        return [messages[r - 1].clone() for r in range(self.n)]
+        return [self.gain * messages[r - 1] for r in range(self.n)]
 
 
-def reduced(ring_all_reduce: Callable, buffers: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-    """The workers' results, and their buffers after the call."""
+def reduced(ring_all_reduce: Callable, buffers: Sequence[Tensor], gain: float = 1.0) -> dict[str, list[Tensor]]:
+    """The workers' results, and their buffers after the call; with another gain than 1 no sum, but it shows what went over the network."""
     buffers = [buffer.clone() for buffer in buffers]
-    return {"results": ring_all_reduce(buffers, RingNetwork(len(buffers))), "buffers": buffers}
+    return {"results": ring_all_reduce(buffers, RingNetwork(len(buffers), gain)), "buffers": buffers}
 
 
 def sent(ring_all_reduce: Callable, buffers: Sequence[Tensor]) -> dict[str, list]:
@@ -128,7 +146,7 @@ def run_script(
     """Train by a script: in each step it is given what the gradients are.
 
     Args:
-        weights: (2, n), those of SGD with momentum and of AdamW, whose decays are not 0.
+        weights: (2, n), those of SGD with momentum and of AdamW, whose decays are not 0. SGD has two groups with one half each.
         gradients: (steps, 2, n), of the unscaled loss; they may hold inf and nan.
         settings: of the loss scaler.
         clip: SGD's gradients are unscaled, then clipped to this norm.
@@ -137,29 +155,34 @@ def run_script(
         The scale after each step, the weights after the last, and what the optimisers keep.
     """
     scaler = LossScaler(**settings)
-    first, second = (nn.Parameter(w.clone()) for w in weights)
+    halves = [nn.Parameter(half.clone()) for half in weights[0].chunk(2)]
+    second = nn.Parameter(weights[1].clone())
     unused = nn.Parameter(torch.ones(1))  # it never has a gradient
-    groups = [{"params": [unused]}, {"params": [first]}]
+    groups = [{"params": [unused, halves[0]]}, {"params": [halves[1]]}]
     sgd = torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=0.1)
     adamw = torch.optim.AdamW([second], lr=0.1, weight_decay=0.1)
     scales = []
     for one, two in gradients:
         sgd.zero_grad()
         adamw.zero_grad()
-        scaler.scale((first * one).sum() + (second * two).sum()).backward()
+        scaler.scale((torch.cat(halves) * one).sum() + (second * two).sum()).backward()
         if clip is not None:
             scaler.unscale_(sgd)
-            nn.utils.clip_grad_norm_(first, clip)
+            nn.utils.clip_grad_norm_(halves, clip)
         scaler.step(sgd)
         scaler.step(adamw)
         scaler.update()
         scales.append(scaler.get_scale())
-    kept = sgd.state[first], adamw.state[second]
+    kept = adamw.state[second]
     return {
         "scales": scales,
-        "weights": [first.detach(), second.detach()],
-        "momentum": [kept[0].get("momentum_buffer"), kept[1].get("exp_avg"), kept[1].get("exp_avg_sq")],
-        "steps": float(kept[1].get("step", 0)),
+        "weights": [p.detach() for p in (*halves, second)],
+        "momentum": [
+            *(sgd.state[half].get("momentum_buffer") for half in halves),
+            kept.get("exp_avg"),
+            kept.get("exp_avg_sq"),
+        ],
+        "steps": float(kept.get("step", 0)),
     }
 
 
