@@ -56,9 +56,8 @@ def images_of(s: Any, size: int) -> Tensor:
 
 def rotation(s: Any, trunk: nn.Module) -> helpers.Pretext:
     """With all four turns of a picture, or each turned once where only the seminar's function is at hand."""
-    task = helpers.Rotation(getattr(s, "rotation_batch", None) or s.random_turns, trunk=trunk, size=s.SETTINGS["size"])
-    task.cost = 4.0 if hasattr(s, "rotation_batch") else 1.0
-    return task
+    make_batch, cost = (s.rotation_batch, 4.0) if hasattr(s, "rotation_batch") else (s.random_turns, 1.0)
+    return helpers.Rotation(make_batch, cost, trunk=trunk, size=s.SETTINGS["size"])
 
 
 def exemplar(s: Any, trunk: nn.Module, classes: int | None = None) -> helpers.Pretext:
@@ -416,8 +415,8 @@ def turned_right(s: Any, task: helpers.Pretext, images: Tensor) -> Tensor:
     """Share of the four turns of each picture that are told, (n,)."""
     found = []
     for x in images.split(250):
-        turns = [normalise(x.to(s.device)).rot90(k, (-2, -1)) for k in range(4)]
-        told = [task.head(task.trunk(turned)).argmax(1) == k for k, turned in enumerate(turns)]
+        x = normalise(x.to(s.device))
+        told = [task.head(task.trunk(x.rot90(k, (-2, -1)))).argmax(1) == k for k in range(4)]
         found.append(torch.stack(told).float().mean(0).cpu())
     return torch.cat(found)
 
@@ -732,6 +731,7 @@ REASONS: dict[str, str] = {  # why a statement of the literature does not hold h
     "Exemplar: the last stage is specialised": "to tell pictures apart is near to the task that is asked: its last stage is the best",
     "Exemplar: 2,000 classes beat 500": "in so short a training each of 2,000 pictures is seen 51 times, each of 500 four times as often",
     "Rotation: fine-tuning beats scratch": "minutes on 6,830 drawings, some without an up; the paper's network had 1.3 million photographs",
-    "Ensemble beats the best single task (probe)": "each task had a quarter of the compute and no colours; Exemplar alone had all of both",
-    "Ensemble beats the best single task (fine-tuning)": "each task had a quarter of the compute and no colours; Exemplar alone had all of both",
+} | {
+    f"Ensemble beats the best single task ({way})": "each task had a quarter of the compute and no colours; Exemplar alone had all of both"
+    for way in ("probe", "fine-tuning")
 }

@@ -109,13 +109,15 @@ def mlp(dim_in: int, dim_out: int, hidden: int = 256) -> nn.Sequential:
 
 
 class Rotation(Pretext):
-    """Tell by which multiple of 90 degrees a picture was turned; make_batch: (B, C, S, S) -> (4B, C, S, S), labels (4B,)."""
+    """Tell by which multiple of 90 degrees a picture was turned.
 
-    cost = 4.0
+    Args:
+        make_batch: (B, C, S, S) -> turned copies (cost * B, C, S, S) and their labels.
+    """
 
-    def __init__(self, make_batch: Callable[[Tensor], tuple[Tensor, Tensor]], **kwargs) -> None:
+    def __init__(self, make_batch: Callable[[Tensor], tuple[Tensor, Tensor]], cost: float = 4.0, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.make_batch, self.head = make_batch, nn.Linear(self.dim, 4)
+        self.make_batch, self.cost, self.head = make_batch, cost, nn.Linear(self.dim, 4)
 
     def loss(self, images: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         turned, labels = self.make_batch(normalise(augment(images, generator)))

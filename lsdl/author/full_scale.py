@@ -1,12 +1,13 @@
 """Full scale without its data: notebooks on tiny stand-ins, and single steps at the papers' sizes with their memory and time.
 
-A week's instructor/full_scale.py has two functions:
+A week's instructor/full_scale.py has two functions, and two optional parts:
 
     stand_in(folder: Path) -> dict[str, str]                          writes tiny files in the original formats; the environment that leads there
-    shorten(helpers: ModuleType) -> None                              optional: cuts trainings short by replacing functions of helpers; tests of what a training reached may fail then
+    FEWER: dict[str, Any]                                             optional: settings that replace those of settings.toml
+    shorten(helpers: ModuleType) -> None                              optional: cuts trainings short by replacing functions of helpers
     steps(device: torch.device, tiny: bool) -> Iterator[Measured]     times single steps; stand_in's environment is set, `import helpers` works
 
-Everything runs in processes of their own, as a kernel does, but without Jupyter: a GPU machine that is borrowed for minutes has none.
+With an optional part, tests of what a training reached may fail. Everything runs in processes of their own, as a kernel does, but without Jupyter: a GPU machine that is borrowed for minutes has none.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from types import ModuleType
 
 import torch
 
+import lsdl.settings
 from lsdl.cells import is_test, source_of, tags
 from lsdl.tables import Tables
 
@@ -197,6 +199,10 @@ def run_cells(notebook: Path, device: str) -> None:
         FullScaleError: the seminar's measure.py has a part that no cell uses.
     """
     module = _enter(notebook.parent, notebook.parent.parent)
+    shortened = hasattr(module, "FEWER") or hasattr(module, "shorten")
+    if hasattr(module, "FEWER"):
+        load = lsdl.settings.load_settings
+        lsdl.settings.load_settings = lambda *given, **more: load(*given, **more) | module.FEWER
     if hasattr(module, "shorten"):
         module.shorten(importlib.import_module("helpers"))
     kernel = sys.modules["__main__"] = ModuleType("__main__")  # where dataclasses and pickle look names up
@@ -210,7 +216,7 @@ def run_cells(notebook: Path, device: str) -> None:
             source += f'SCALE, DEVICE = "full", {device!r}\n'
         linecache.cache[label] = (len(source), None, source.splitlines(keepends=True), label)  # for tracebacks
         # what a shortened training reaches is not judged here
-        cut_short = hasattr(module, "shorten") and is_test(cell) and "whole" in tags(cell)
+        cut_short = shortened and is_test(cell) and "whole" in tags(cell)
         with suppress(*[AssertionError] if cut_short else []):
             exec(compiler(source, label, "exec"), kernel.__dict__)
     tables = vars(kernel).get("tables")

@@ -101,6 +101,11 @@ class Submission:
     handed_in: datetime | None = None
     shown: str = ""
 
+    @property
+    def remarks(self) -> list[str]:
+        """The notes, and a sentence for each older attempt."""
+        return [*self.notes, *(f"An older attempt does not count: {name}." for name in self.older)]
+
 
 @dataclass
 class HandIns:

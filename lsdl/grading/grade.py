@@ -311,7 +311,7 @@ class _GradingRun:
     def _prepare(self, row: Row, item: HandIn) -> None:
         entry = item.entry
         row.older = entry.older
-        notes = [*entry.notes, *(f"An older attempt does not count: {name}." for name in entry.older)]
+        notes = entry.remarks
         row.note = " ".join(notes)
         try:
             if entry.path is not None and not self.guests and self.roster.is_stranger(row.student):

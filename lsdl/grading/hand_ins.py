@@ -134,13 +134,7 @@ def plan(
     roster = read_roster(paths.root, names)
     hand_ins, beside = read_all(paths, folder, title_and_due(paths)[0], roster, encoding)
     files = {item.entry.student: item.why or item.entry.shown for item in hand_ins}
-    notes = {
-        item.entry.student: [
-            *item.entry.notes,
-            *(f"An older attempt does not count: {name}." for name in item.entry.older),
-        ]
-        for item in hand_ins
-    }
+    notes = {item.entry.student: item.entry.remarks for item in hand_ins}
     there = {item.entry.student for item in hand_ins if item.entry.path is not None}
     strangers = sorted(filter(roster.is_stranger, there))
     return Plan(files, notes | {"": beside}, sorted(roster.students - there), strangers, len(roster.students))

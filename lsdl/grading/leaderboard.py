@@ -42,7 +42,6 @@ from lsdl.weights import BadWeights, read_weights
 
 MODEL = "model.safetensors"
 REPRODUCED, SURPRISING = Fraction(99, 100), Fraction(1, 10)
-OLDER = "An older attempt does not count: {}."
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
 
 
@@ -148,8 +147,8 @@ def rank(
     judge = _Judge(week, paths, solution, largest) if models else None
     rows = []
     for student, parts in entries.items():
-        notes_of = [note for entry in parts.values() for note in (*entry.notes, *map(OLDER.format, entry.older))]
-        rows.append(row := Row(student, notes=list(dict.fromkeys(notes_of))))
+        remarks = dict.fromkeys(remark for entry in parts.values() for remark in entry.remarks)
+        rows.append(row := Row(student, notes=list(remarks)))
         try:
             if not guests and roster.is_stranger(student):
                 raise BadNotebook(NOT_LISTED)

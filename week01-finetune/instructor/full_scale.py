@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-import lsdl.settings
 from lsdl.author.full_scale import Measured, measure
 from lsdl.author.homework import Homework
 from lsdl.data.domainnet import DOMAINS
@@ -33,18 +32,13 @@ TRAINING_PICTURES = 108_815  # nine of ten of DomainNet's list real_train.txt
 SEMINAR_EPOCHS = 3 * (30 + 15 + 30) + 2 * 3 * 20 + 32 + 16 + 8
 
 
+FEWER = {"seeds": 2, "probe_rates": [1e-3], "tune_rates": [3e-6, 1e-5], "second_rates": [1e-6], "other_rates": [1e-5]}
+FEWER |= {"alphas": [0.0, 0.5, 1.0], "shots": [4, 16], "draws": 2, "scratch": [[1.0, [1, 2]]]}
+
+
 def shorten(helpers: ModuleType) -> None:
-    """Two epochs of every training instead of ten, two seeds, few rates and draws: what they reach is judged at smoke."""
-    train, load = helpers.train, lsdl.settings.load_settings
-    fewer = {
-        "seeds": 2,
-        "probe_rates": [1e-3],
-        "tune_rates": [3e-6, 1e-5],
-        "second_rates": [1e-6],
-        "other_rates": [1e-5],
-    }
-    fewer |= {"alphas": [0.0, 0.5, 1.0], "shots": [4, 16], "draws": 2, "scratch": [[1.0, [1, 2]]]}
-    lsdl.settings.load_settings = lambda *given, **more: load(*given, **more) | fewer
+    """Two epochs of every training instead of ten: what they reach is judged at smoke."""
+    train = helpers.train
     helpers.train = lambda *given, epochs, **more: train(*given, epochs=min(epochs, 2), **more)
 
 

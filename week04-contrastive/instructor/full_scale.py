@@ -10,7 +10,6 @@ from types import ModuleType
 import numpy as np
 import torch
 
-import lsdl.settings
 from lsdl import features
 from lsdl.author.full_scale import Measured, measure
 from lsdl.author.homework import Homework
@@ -27,12 +26,12 @@ class SmallResNet(features.NarrowResNet):
         return super().forward(x[..., ::3, ::3])
 
 
+FEWER = {"temperatures": [0.2, 1.0], "batch_sizes": [64, 512], "queues": [0, 65536], "momenta": [0.9, 0.999]}
+
+
 def shorten(helpers: ModuleType) -> None:
-    """A small ResNet, two epochs or two steps of every training and two settings per sweep, instead of minutes each: what they reach is judged at smoke."""
-    fit, pretrain, load = features.fit, helpers.pretrain, lsdl.settings.load_settings
-    sweeps = {"temperatures": [0.2, 1.0], "batch_sizes": [64, 512], "queues": [0, 65536], "momenta": [0.9, 0.999]}
-    lsdl.settings.load_settings = lambda *given, **more: load(*given, **more) | sweeps
-    make = features.make_backbone
+    """A small ResNet, two epochs or two steps of every training, instead of minutes each: what they reach is judged at smoke."""
+    fit, pretrain, make = features.fit, helpers.pretrain, features.make_backbone
     helpers.make_backbone = features.make_backbone = lambda scale, width=16: (
         SmallResNet(width) if scale == "full" else make(scale, width)
     )
