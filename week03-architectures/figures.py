@@ -123,6 +123,8 @@ def plot_axis(t: Tables, title: str) -> plt.Figure:
             mean, error = np.array(pairs).T
             ax.errorbar(counts, mean, error, label=f"{method}, {split}", capsize=2, **(STYLE[method] | look))
     ax.set(xscale="log", xlabel="training pictures", ylabel="accuracy, %", title=title)
+    ax.set_xticks(counts, counts)
+    ax.xaxis.set_minor_formatter("")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
