@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if alone and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: next((i for i, stem in enumerate(LONGEST) if stem in item.nodeid), len(LONGEST)))
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_a_week_stays() -> Iterator[None]:
+    """Every week has a `helpers`: one that a test leaves behind, or its folder, is another week's in the next test of the process."""
+    paths = list(sys.path)
+    yield
+    left = sys.modules.pop("helpers", None)
+    assert not left, f"The test leaves {left} in sys.modules: import it in `with homework.at_home():`."
+    assert sys.path == paths, f"The test leaves {[path for path in sys.path if path not in paths]} in sys.path."
 
 
 Seconds = dict[tuple[str, str], float]

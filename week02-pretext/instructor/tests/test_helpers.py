@@ -6,7 +6,7 @@ import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -14,6 +14,9 @@ import torch.nn.functional as F
 
 from lsdl.features import NarrowResNet, save_backbone
 from lsdl.probes import pixels
+
+if TYPE_CHECKING:
+    from lsdl.author.homework import Homework
 
 
 @pytest.fixture
@@ -183,7 +186,7 @@ def test_the_competition_has_four_moved_copies_of_each_drawing(helpers: ModuleTy
 
 
 def test_a_stopped_queue_goes_on_where_it_was(
-    week: Path, helpers: ModuleType, tmp_path: Path, monkeypatch: Any
+    week: Path, homework: Homework, tmp_path: Path, monkeypatch: Any
 ) -> None:
     spec = importlib.util.spec_from_file_location("week02_train", week / "instructor" / "train.py")
     train = importlib.util.module_from_spec(spec)
@@ -199,9 +202,9 @@ def test_a_stopped_queue_goes_on_where_it_was(
     monkeypatch.setattr(train, "RUNS", tmp_path)
     monkeypatch.setattr(train, "train", stop_at_third)
     monkeypatch.setattr(train, "all_names", dict)
-    monkeypatch.syspath_prepend(week)
-    with pytest.raises(KeyboardInterrupt):
+    with homework.at_home():
+        with pytest.raises(KeyboardInterrupt):
+            train.queue(None)
+        (tmp_path / "resumed").touch()
         train.queue(None)
-    (tmp_path / "resumed").touch()
-    train.queue(None)
-    assert len(trained) == len(set(trained)) == len(set(train.queue_order()))
+        assert len(trained) == len(set(trained)) == len(set(train.queue_order()))
