@@ -185,9 +185,7 @@ def test_the_competition_has_four_moved_copies_of_each_drawing(helpers: ModuleTy
     assert len(helpers.competition_classes("smoke")) == 100
 
 
-def test_a_stopped_queue_goes_on_where_it_was(
-    week: Path, homework: Homework, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_a_stopped_queue_goes_on_where_it_was(week: Path, homework: Homework, tmp_path: Path, monkeypatch: Any) -> None:
     spec = importlib.util.spec_from_file_location("week02_train", week / "instructor" / "train.py")
     train = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(train)
