@@ -195,7 +195,7 @@ def pretrain(
         learner.before_step(done)
         optimizer.step()
         learner.after_step((step + 1) / steps)
-        found.append({"loss": loss.item()} | {name: float(value) for name, value in learner.watch.items()})
+        found.append({name: value.item() for name, value in {"loss": loss.detach(), **learner.watch}.items()})
         if (step + 1) % every == 0 or step + 1 == steps:
             log["step"].append(step + 1)
             for name in found[0]:

@@ -9,20 +9,17 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import helpers
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lsdl.claims import Claims
-from lsdl.probes import colours, pixels
-from lsdl.tables import NoTable, Row, Tables, part
+from lsdl.tables import Row
 
 COLOURS, PIXELS, RANDOM, SCRATCH = "colour histogram", "raw pixels", "random ViT", "from scratch"
 _NETS: dict[tuple[str, int], tuple[helpers.Learner, Row]] = {}  # trained networks and their logs by run and seed
@@ -197,7 +194,7 @@ def budget_of(s: Any, run: str) -> int:
         return settings["collapse_steps"] * settings["dino_batch_size"]
     if run.startswith("long-"):
         return round(settings["pictures"] * settings["long"])
-    kinds = {"short-": "short_pictures", "label-": "label_pictures", "rate-": "short_pictures"}
+    kinds = {"short-": "short_pictures", "label-": "label_pictures", "rate-": "rate_pictures"}
     return settings[next((name for start, name in kinds.items() if run.startswith(start)), "pictures")]
 
 

@@ -72,7 +72,9 @@ def train(names: dict[str, Any], run: str, seed: int) -> None:
     started, s = clocks(), Names(names)
 
     def progress(step: int, loss: float) -> None:
-        print(f"{run} {seed}: {step} loss {loss:.4f}, {(clocks()[1] - started[1]) / step:.3f} CPU s per step", flush=True)
+        print(
+            f"{run} {seed}: {step} loss {loss:.4f}, {(clocks()[1] - started[1]) / step:.3f} CPU s per step", flush=True
+        )
 
     measure._NETS.clear()  # nothing is trained twice in one process
     learner, log = measure.trained(s, run, seed, every=100, progress=progress)
