@@ -166,6 +166,7 @@ MAKE: dict[str, Callable[[Any], helpers.Learner]] = {
     "pixels": pixel_regression,
     "dino": dino,
     "simclr": lambda s: s.SimCLR(),
+    "scratch": lambda s: helpers.Learner(helpers.make_vit(s.SETTINGS)),
     "long-mae": mae,
     "label-ce": lambda s: Named(s.SETTINGS, s.SCALE),
     "label-supcon": supervised_contrast,
@@ -199,8 +200,10 @@ def budget_of(s: Any, run: str) -> int:
 
 
 def make(s: Any, run: str, seed: int) -> helpers.Learner:
-    """The network of a run before it is trained; "rate-METHOD-RATE" is METHOD's."""
+    """The network of a run before it is trained; "rate-METHOD-RATE" is METHOD's, "grid-RATE-EPOCHS" one that is not pretrained."""
     torch.manual_seed(seed)
+    if run.startswith("grid-"):
+        run = "scratch"
     return MAKE[run.split("-")[1] if run.startswith("rate-") else run](s)
 
 
@@ -214,36 +217,47 @@ def trained(s: Any, run: str, seed: int, **more: Any) -> tuple[helpers.Learner, 
         size = settings["dino_batch_size" if kind.startswith("dino") else "batch_size"]
         lr = float(run.split("-")[2]) if run.startswith("rate-") else settings["lr"].get(kind, 1e-3)
         images = helpers.load_pictures(s.SCALE)
-        log = helpers.pretrain(
-            learner, images, budget_of(s, run), batch_size=size, lr=lr, seed=seed, device=s.device, **more
-        )
+        if run.startswith(("grid-", "scratch")):
+            log = {}
+        else:
+            log = helpers.pretrain(
+                learner, images, budget_of(s, run), batch_size=size, lr=lr, seed=seed, device=s.device, **more
+            )
         log = {"run": run, "seed": seed, "batch_size": size, "lr": lr} | log
         _NETS[run, seed] = learner, log | judged(s, run, learner.kept, seed)
     return _NETS[run, seed]
 
 
 READS = ("mean", "class")
+FROZEN = ("dino", "simclr")  # methods whose rate is chosen by their probe, the others' by fine-tuning
 
 
 def judged(s: Any, run: str, encoder: helpers.ViT, seed: int) -> Row:
-    """What the tables say of a network: "val" and "test", a row per choice of labels and per reading; fine-tuning by the mean of the tokens."""
+    """What the tables say of a network: "val READ" and "test READ" of both readings and "tuned", lists with a row per choice of labels.
+
+    Fine-tuning reads the mean of the patch tokens. A run that chooses a setting is judged on validation concepts only.
+    """
+    settings, found = s.SETTINGS, {}
+    choosing, blank = run.startswith(("rate-", "grid-")), run.startswith(("grid-", "scratch"))
     if run.startswith("collapse-"):
-        return {}
-    part, choices = ("val", range(1)) if run.startswith("rate-") else ("test", choices_of(s))
-    found: Row = {}
-    for read in READS:
+        return found
+    for read in () if blank else READS:
         source = partial(helpers.reading, encoder, read)
-        found[f"val {read}"] = helpers.evaluate(source, s.SCALE, choices, part="val")
-        if part == "test":
-            found[f"test {read}"] = helpers.evaluate(source, s.SCALE, choices)
-    if not run.startswith("label-"):
-        found["tuned"] = []
-        for k in choices:
-            net = copy.deepcopy(encoder)
-            net.read = "mean"
-            own = seed * s.SETTINGS["label_seeds"] + k
-            found["tuned"].append(helpers.tuned(net, s.SCALE, k, own, part=part, epochs=s.SETTINGS["tune_epochs"]))
+        found[f"val {read}"] = helpers.evaluate(source, s.SCALE, range(2 * settings["label_seeds"]), part="val")
+        if not choosing:
+            found[f"test {read}"] = helpers.evaluate(source, s.SCALE, choices_of(s))
     encoder.read = "mean"
+    if run.startswith("label-") or (choosing and kind_of(run) in FROZEN):
+        return found
+    how = dict(epochs=settings["tune_epochs"], part="val" if choosing else "test")
+    if blank:
+        _, lr, epochs = run.split("-") if choosing else (0, settings["scratch_lr"], settings["scratch_epochs"])
+        how |= dict(lr=float(lr), epochs=int(epochs), layer_decay=1.0)
+    found["tuned"] = []
+    for k in range(2) if choosing else choices_of(s):
+        own = seed * settings["label_seeds"] + k
+        net = make(s, run, own).encoder.to(s.device) if blank else copy.deepcopy(encoder)
+        found["tuned"].append(helpers.tuned(net, s.SCALE, k, own, **how))
     return found
 
 
