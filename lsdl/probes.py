@@ -43,6 +43,27 @@ def nearest_neighbours(train: Labelled, tests: Mapping[str, Labelled], k: int = 
     return right
 
 
+def frozen_row(source: Callable[[Tensor], Tensor], train: Labelled, tests: Mapping[str, Labelled]) -> dict[str, float]:
+    """Linear probe and nearest neighbour of fixed features: accuracies in percent.
+
+    Args:
+        source: features (n, d) of pictures (n, 3, size, size) uint8.
+
+    Returns:
+        such as {"probe": 17.0, "probe ID": ..., "1-NN": ..., ...}; the column without a test is the mean over the tests.
+    """
+    known, asked = (source(train[0]), train[1]), {name: (source(x), y) for name, (x, y) in tests.items()}
+    row: dict[str, float] = {}
+    for way, right in (("probe", linear_probe(known, asked)), ("1-NN", nearest_neighbours(known, asked))):
+        row |= with_mean(way, {name: 100 * hits.float().mean().item() for name, hits in right.items()})
+    return row
+
+
+def with_mean(way: str, by_test: Mapping[str, float]) -> dict[str, float]:
+    """Columns of a row: "WAY", the mean over the tests, and "WAY TEST"."""
+    return {way: sum(by_test.values()) / len(by_test)} | {f"{way} {name}": value for name, value in by_test.items()}
+
+
 def retrieval(scale: str) -> Callable[[nn.Module], float]:
     """A quick score of a backbone for training curves: the share of validation pictures whose nearest other picture, moved, is of their class."""
     task = load_task(scale, "val")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from lsdl.data import animals
 from lsdl.data.augment import random_affine
 from lsdl.data.emoji import load_emoji, normalise
-from lsdl.data.few_labels import CONCEPTS, Labelled, load_task, unlabelled_part, with_moved
+from lsdl.data.few_labels import CONCEPTS, Labelled, load_task, moved_tests, unlabelled_part
 from lsdl.features import Classifier, NarrowResNet, embed, feature_dim, fit
-from lsdl.probes import linear_probe, nearest_neighbours
+from lsdl.probes import frozen_row, with_mean
 from lsdl.torch_tools import training_autocast
 
 ASSETS = Path(__file__).parent / "assets"
@@ -173,8 +173,7 @@ def few_labels(scale: str, seed: int, part: str = "test", size: int = 32) -> tup
         task = animals.load_labelled(part, size, seed)
         return task.train, {"ID": task.tests["id"]}
     task = load_task(scale, part, seed, size=size)
-    tests = {name.partition(",")[0]: pair for name, pair in with_moved(task.tests).items() if name.endswith("moved")}
-    return task.train, {"ID" if name == "id" else name: pair for name, pair in tests.items()}
+    return task.train, moved_tests(task)
 
 
 def nine_tiles(images: Tensor, cell: int = 21, tile: int = 18) -> Tensor:
@@ -227,20 +226,7 @@ def evaluate(
     Returns:
         rows such as {"probe": 17.0, "probe ID": ..., "1-NN": ..., ...}; the column without a test is the mean of the moved tests, the main number.
     """
-    rows = []
-    for seed in seeds:
-        (images, labels), tests = few_labels(scale, seed, part, size)
-        train, asked = (source(images), labels), {name: (source(x), y) for name, (x, y) in tests.items()}
-        right = {"probe": linear_probe(train, asked), "1-NN": nearest_neighbours(train, asked)}
-        rows.append({})
-        for way, hits in right.items():
-            rows[-1] |= with_mean(way, {name: 100 * hit.float().mean().item() for name, hit in hits.items()})
-    return rows
-
-
-def with_mean(way: str, by_test: Mapping[str, float]) -> dict[str, float]:
-    """Columns of a row: "WAY", the mean over the tests, and "WAY TEST"."""
-    return {way: sum(by_test.values()) / len(by_test)} | {f"{way} {name}": value for name, value in by_test.items()}
+    return [frozen_row(source, *few_labels(scale, seed, part, size)) for seed in seeds]
 
 
 def fine_tune(trunk: nn.Module, train: Labelled, classes: int, *, epochs: int = 80, lr: float = 1e-2,
