@@ -43,7 +43,7 @@ def centres(update_centre: Callable, centre: Tensor, outputs: Tensor, momentum: 
     return found
 
 
-def drawn(block_mask: Callable, size: Sequence[int], seeds: Sequence[int]) -> Tensor:
+def masks_of(block_mask: Callable, size: Sequence[int], seeds: Sequence[int]) -> Tensor:
     """One mask per seed, (seeds, rows, columns) bool; size: rows, columns, count and least."""
     return torch.stack([block_mask(*size, random.Random(seed)) for seed in seeds])
 

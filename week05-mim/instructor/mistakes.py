@@ -318,7 +318,7 @@ def blocks(*, logs=True, exchanged=False, fits=False, clipped=False, new=True, t
                     continue
                 block = mask[top : top + h, edge : edge + w]
                 fresh = int((~block).sum()) if new else h * w
-                if 0 < fresh and (overshoot or fresh <= left):
+                if fresh > 0 and (overshoot or fresh <= left):
                     block.fill_(True)
                     failed = False
                     hidden = int(mask.sum()) if new else hidden + fresh
