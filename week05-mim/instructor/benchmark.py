@@ -31,13 +31,9 @@ def main() -> None:
     config = ViTMAEConfig(image_size=32, patch_size=8, norm_pix_loss=True, mask_ratio=0.75, **sizes)
     mae = ViTMAEForPreTraining(config)
     tokens, noise = torch.randn(128, 16, 96, generator=g), torch.rand(128, 16, generator=g)
-    predicted, mask = torch.randn(128, 16, 192, generator=g), (noise > 0.25).float()
+    patches = torch.randn(128, 16, 192, generator=g)
     outputs = torch.randn(6, 64, 256, generator=g)
     z, labels = torch.randn(512, 64, generator=g), torch.arange(256).repeat(2)
-
-    def our_loss() -> Tensor:
-        target = names["normalise_patches"](names["patchify"](images, 8))
-        return names["mae_loss"](predicted, target, mask)
 
     def their_masks() -> Tensor:
         random.seed(0)
@@ -61,9 +57,10 @@ def main() -> None:
             lambda: names["random_masking"](tokens, noise, 0.75)[0],
             lambda: mae.vit.embeddings.random_masking(tokens, noise)[0],
         ),
-        "patchify, normalise_patches, mae_loss / transformers' ViTMAE": (
-            our_loss,
-            lambda: mae.forward_loss(images, predicted, mask),
+        "patchify / transformers' ViTMAE": (lambda: names["patchify"](images, 8), lambda: mae.patchify(images)),
+        "unpatchify / transformers' ViTMAE": (
+            lambda: names["unpatchify"](patches, 8, 4, 4),
+            lambda: mae.unpatchify(patches),
         ),
         "dino_loss / lightly's DINOLoss": (
             our_dino,

@@ -152,14 +152,18 @@ def restored_by_places(y, restore, mask_token, positions):
 # Task 3
 
 
+def mean_over_all_patches(predicted, target, mask):
+    return (predicted - target.detach()).square().mean()
+
+
 def mae(*, over="hidden", per_picture=False, reduce="mean", guard=True, detached=True, absolute=False, count="hidden"):
-    """over: which patches count; count: what the sum is divided by."""
+    """over: which patches count, "hidden" or "visible" ones; count: what the sum is divided by."""
 
     def mae_loss(predicted, target, mask):
         difference = predicted - (target.detach() if detached else target)
         error = difference.abs() if absolute else difference * difference
         error = error.mean(-1) if reduce == "mean" else error.sum(-1)
-        weight = {"hidden": mask, "all": torch.ones_like(mask), "visible": 1 - mask}[over]
+        weight = mask if over == "hidden" else 1 - mask
         floor = 1 if guard else 0
         if per_picture:
             return ((error * weight).sum(1) / weight.sum(1).clamp(min=floor)).mean()
@@ -580,7 +584,7 @@ MISTAKES = [
     mistake("Positions are added before the tokens are in their places: add them last.", "restore_tokens", restored(positions_first=True), RESTORE),
     mistake("The class token gets no position: row 0 is its own.", "restore_tokens", restored(class_position=False), RESTORE),
     mistake("The class token comes last: it stands in front.", "restore_tokens", restored(last=True), RESTORE),
-    mistake("The mean is over all patches: only hidden ones count.", "mae_loss", mae(over="all"), *MAE),
+    mistake("The mean is over all patches: only hidden ones count.", "mae_loss", mean_over_all_patches, *MAE),
     mistake("The visible patches count: mask is 1 where a patch is hidden.", "mae_loss", mae(over="visible"), *MAE),
     mistake("This is a mean per picture, then over pictures: divide once, by the number of hidden patches in the batch.", "mae_loss", mae(per_picture=True), *MAE),
     mistake("The squared differences of a patch are summed: take their mean.", "mae_loss", mae(reduce="sum"), *MAE),
