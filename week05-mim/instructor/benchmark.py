@@ -74,6 +74,8 @@ def main() -> None:
         ),
     }
     why = {
+        "block_mask / lightly's random_block_mask_image": "hidden patches are counted again for each block, theirs are added up",
+        "supcon of pairs / lightly's NTXentLoss": "a mean over any number of positives",
         masking: "a stable sort, where ties count",
         "dino_loss / lightly's DINOLoss": "a loop over pairs of views, theirs is one einsum",
     }
