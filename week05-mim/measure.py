@@ -61,9 +61,9 @@ def mae(s: Any, **changes: Any) -> helpers.Learner:
 
 
 def raw_mae(s: Any) -> helpers.Learner:
-    """MAE that draws the pixels as they are."""
+    """MAE that draws the pixels as they are, in units of their standard deviation."""
     learner = mae(s)
-    learner.target = lambda images: helpers.to_patches(images, learner.encoder.patch)
+    learner.target = lambda images: helpers.to_patches(normalise(images), learner.encoder.patch)
     return learner
 
 
@@ -410,10 +410,10 @@ def blank(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     images = torch.cat([x for x, _ in helpers.few_labels(s.SCALE, 0)[1].values()])
     for seed in seeds_of(s, "mae", seeds):
         learner, generator = trained(s, "mae", seed)[0], torch.Generator().manual_seed(0)
-        x = normalise(images.to(s.device))
-        drawn, mask = learner(x, generator)
+        x = images.to(s.device) / 255
+        drawn, mask = learner(normalise(x), generator)
         target, hidden = learner.target(x), mask.expand(drawn.shape[:2]) > 0
-        flat = helpers.to_patches(images / 255, learner.encoder.patch).var(-1).to(s.device) < 1e-4
+        flat = helpers.to_patches(x, learner.encoder.patch).var(-1) < 1e-4
         for kind, where in (("blank", flat & hidden), ("drawn", ~flat & hidden)):
             row = {"kind": kind, "seed": seed, "share": 100 * float(where.sum() / hidden.sum())}
             row |= {

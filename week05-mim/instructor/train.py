@@ -47,7 +47,7 @@ COMMITTED = {"mae": "mae", "dino": "dino", "maskfeat": "maskfeat"}  # file in as
 MASKS = {4: (6, 2), 6: (14, 4)}  # grid: hidden patches at most, of a block at least
 RATE_SEED = 9  # not used again
 RATES = ("0.001", "0.002", "0.004")
-MORE_RATES = {run: ("0.0005",) for run in ("mae", "beit", "maskfeat", "pixels")}  # where an end of the grid won
+MORE_RATES = {run: ("0.0005",) for run in ("mae", "maskfeat", "pixels")}  # where an end of the grid won
 
 
 def queue_order() -> list[tuple[str, int]]:
@@ -97,13 +97,18 @@ def train(names: dict[str, Any], run: str, seed: int) -> None:
     part.replace(file.with_suffix(".json"))
 
 
-def queue(only: list[str] | None, last_first: bool = False) -> None:
-    """Train what is not there, in order; a second process with `last_first` meets the first one in the middle."""
+def queue(only: list[str] | None, last_first: bool = False, of: int | None = None) -> None:
+    """Train what is not there, in order; a second process with `last_first` meets the first one in the middle; `of`: one seed only."""
     names = all_names()
     for run, seed in reversed(queue_order()) if last_first else queue_order():
         wanted = not only or any(run == name or (name.endswith("*") and run.startswith(name[:-1])) for name in only)
         claimed = file_of(run, seed).with_suffix(".taken")
-        if wanted and not file_of(run, seed).with_suffix(".json").is_file() and not claimed.exists():
+        if (
+            wanted
+            and of in (None, seed)
+            and not file_of(run, seed).with_suffix(".json").is_file()
+            and not claimed.exists()
+        ):
             RUNS.mkdir(exist_ok=True)
             claimed.touch()
             try:
@@ -204,6 +209,7 @@ def main() -> None:
     commands.add_parser("tune", help="try settings of fine-tuning on validation concepts")
     queued = commands.add_parser("queue", help="train what is not there")
     queued.add_argument("--only", action="append", help="a run, or the start of its name and *; default: all of them")
+    queued.add_argument("--seed", type=int, help="of one seed only")
     queued.add_argument("--last-first", action="store_true", help="from the end, for a second process")
     measured = commands.add_parser("tables", help="measure the seminar's tables")
     measured.add_argument("--only", action="append", help="a part; default: all of them")
@@ -218,7 +224,7 @@ def main() -> None:
     elif args.what == "tune":
         tune()
     elif args.what == "queue":
-        queue(args.only, args.last_first)
+        queue(args.only, args.last_first, args.seed)
     elif args.what == "tables":
         tables(args.only)
     else:
