@@ -50,8 +50,8 @@ def densecl(s: Any, dense: float = 0.5) -> helpers.Learner:
             pairs = [(whole(q.mean(1, True)), slow_whole(k.mean(1, True)), one)]
             if dense:
                 pairs.append((cell(q), slow_cell(k), s.dense_match(q.detach(), k)))
-            found = [s.dense_loss(*pair, queue) for pair, queue in zip(pairs, self.queues)]
-            kept = [torch.cat([new, queue])[:size] for queue, (_, new) in zip(self.queues, found)]
+            found = [s.dense_loss(*pair, queue) for pair, queue in zip(pairs, self.queues, strict=False)]
+            kept = [torch.cat([new, queue])[:size] for queue, (_, new) in zip(self.queues, found, strict=False)]
             self.queues = torch.stack(kept + list(self.queues[len(kept) :]))  # of MoCo the second stays
             losses = [loss for loss, _ in found]
             return torch.lerp(*losses, dense) if dense else losses[0]
@@ -104,7 +104,8 @@ def changed_views(s: Any, copies: int = 4) -> tuple[Tensor, dict[str, Tensor], T
     """Views (n, 3, S, S) in [0, 1] with LooC's changes, what was changed, and which n belong to the first half of the things."""
     generator = torch.Generator().manual_seed(0)
     task = load_task(s.SCALE)
-    images, things = (torch.cat(found).repeat_interleave(copies, 0) for found in zip(task.train, *task.tests.values()))
+    known = zip(task.train, *task.tests.values(), strict=True)
+    images, things = (torch.cat(found).repeat_interleave(copies, 0) for found in known)
     turn = torch.randint(4, (len(images),), generator=generator)
     x = helpers.view(images, generator, normalised=False)
     views = s.changed(x, turn, 0)
