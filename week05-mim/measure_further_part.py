@@ -13,7 +13,7 @@ import helpers
 import numpy as np
 import torch
 import torch.nn.functional as F
-from measure import PIXELS, RANDOM, TASK, choices_of, make, seeds_of, short, supervised_contrast, trained
+from measure import PIXELS, RANDOM, TASK, choices_of, make, seeds_of, supervised_contrast, trained
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -204,12 +204,6 @@ def made_photographs(s: Any, labels: int) -> tuple[Labelled, dict[str, Labelled]
     return (pasted(images), things), {name: (pasted(x), y) for name, (x, y) in tests.items()}
 
 
-@part(minutes=1)
-def inside(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
-    """SupCon with the mean outside of the logarithm, L_out, and inside, L_in: probes after training with names."""
-    yield from short(s, {"L_out": "label-supcon", "L_in": "label-supcon-in"}, seeds, "loss")
-
-
 # 3. Claims, into SECTIONS: "supcon", "looc", "dense", "dilo", "decoder"
 
 UNSEEN = "R^2 of ridge regression, views of unseen things"
@@ -218,7 +212,7 @@ UNSEEN = "R^2 of ridge regression, views of unseen things"
 def _supcon(t: Tables) -> Iterator[dict]:
     yield dict(
         name="SupCon: L_out beats L_in",
-        margin=t.difference("inside", "probe", {"loss": "L_out"}, {"loss": "L_in"}),
+        margin=t.difference("labels", "probe", {"method": "SupCon"}, {"method": "SupCon, L_in"}),
         condition=f"the same names and pictures, then a probe; {TASK}",
         paper="Khosla et al. 2020, section 3.2: 78.7 and 67.4",
     )
