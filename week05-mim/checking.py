@@ -11,27 +11,44 @@ from torch import Tensor, nn
 
 
 def refusal(function: Callable, *inputs) -> str:
-    """The kind of error that a call ends with, "no error" if there is none."""
+    """ "ValueError" if a call ends with one, "no ValueError" if with another error or none."""
     try:
         function(*inputs)
     except NotImplementedError:  # the stub
         raise
-    except Exception as error:  # whatever kind it is
-        return type(error).__name__
-    return "no error"
+    except ValueError:
+        return "ValueError"
+    except Exception:  # whatever torch says of sizes that do not fit
+        return "no ValueError"
+    return "no ValueError"
 
 
-def gradients_of(loss: Callable, leaves: int, *inputs) -> list[Tensor]:
-    """The loss and its gradients with respect to the first inputs, `leaves` of them, which are changed; zeros where none flows.
+NO_GRAPH = "no gradient: the result does not depend on the inputs"
+
+
+def gradients_of(loss: Callable, leaves: int, *inputs) -> list[Tensor | str]:
+    """The loss and its gradients with respect to the first inputs, which are changed; zeros where none flows, `NO_GRAPH` if backward() fails.
 
     Args:
         loss: it may return more than the loss, which comes first.
+        leaves: so many inputs, each a tensor or a list of tensors.
     """
-    tensors = [x.requires_grad_() for x in inputs[:leaves]]
+    parts = [[part] if isinstance(part, Tensor) else part for part in inputs[:leaves]]
+    tensors = [x.requires_grad_() for part in parts for x in part]
     found = loss(*inputs)
     found = found[0] if isinstance(found, tuple) else found
-    (found + 0 * sum(x.sum() for x in tensors)).backward()
-    return [found.detach(), *(x.grad for x in tensors)]
+    if not getattr(found, "requires_grad", False):
+        return [found, *(NO_GRAPH for _ in tensors)]
+    found.backward()
+    return [found.detach(), *(torch.zeros_like(x) if x.grad is None else x.grad for x in tensors)]
+
+
+def pulled_back(function: Callable, weights: Tensor, x: Tensor, *more) -> list[Tensor | str]:
+    """function(x, *more), and the gradient of its sum weighted by `weights` with respect to x, or `NO_GRAPH`."""
+    found = function(x.requires_grad_(), *more)
+    if not found.requires_grad:
+        return [found, NO_GRAPH]
+    return [found, torch.autograd.grad((found * weights).sum(), x)[0]]
 
 
 def centres(update_centre: Callable, centre: Tensor, outputs: Tensor, momentum: float) -> list[Tensor]:
@@ -93,7 +110,8 @@ def stepped(
     found: dict = {"losses": [], "centres": [], "student": [], "teacher": []}
     for k, (views, m) in enumerate(zip(batches, momenta, strict=True)):
         loss, centre = dino_step(student, teacher, optimizer, list(views), centre, m, squares, halfway, k == 0)
-        found["losses"].append(loss)
+        found["losses"].append("a loss with its graph" if getattr(loss, "requires_grad", False) else loss)
+        centre = centre.detach()  # a graph would end the next step before the checks could say what is wrong
         found["centres"].append(centre)
         for name, network in (("student", student), ("teacher", teacher)):
             found[name].append([p.detach().clone() for p in network.parameters()])

@@ -14,8 +14,8 @@ from lsdl.checks import Alternative, Mistake
 # Task 1
 
 
-def cut(*, order="pixel", columns_first=False, reshaped=False, refuse=True):
-    """order: how the numbers of a patch are read."""
+def cut(*, order="pixel", columns_first=False, reshaped=False, refuse=True, own=False):
+    """order: how the numbers of a patch are read; own: the numbers go into a float32 tensor of its own."""
 
     def patchify(images, p):
         batch, channels, height, width = images.shape
@@ -26,8 +26,9 @@ def cut(*, order="pixel", columns_first=False, reshaped=False, refuse=True):
             return images[:, :, : rows * p, : columns * p].reshape(batch, rows * columns, p * p * channels)
         patches = images.unfold(2, p, p).unfold(3, p, p)  # (B, C, rows, columns, p, p)
         patches = patches.transpose(2, 3) if columns_first else patches
-        orders = {"pixel": (0, 2, 3, 4, 5, 1), "channel": (0, 2, 3, 1, 4, 5), "turned": (0, 2, 3, 5, 4, 1)}
-        return patches.permute(orders[order]).flatten(3).flatten(1, 2)
+        orders = {"pixel": (0, 2, 3, 4, 5, 1), "channel": (0, 2, 3, 1, 4, 5)}
+        patches = patches.permute(orders[order]).flatten(3).flatten(1, 2)
+        return patches.detach().float() if own else patches
 
     return patchify
 
@@ -90,7 +91,7 @@ def hidden_at_random(*, largest=False, inverted=False, returned="restore", share
 
     def random_masking(x, noise, ratio):
         count = x.shape[1]
-        kept = {"down": int, "up": math.ceil, "hidden": lambda k: count - int(count - k)}[rounded](count * (1 - ratio))
+        kept = {"down": int, "up": math.ceil, "nearest": round}[rounded](count * (1 - ratio))
         noise = noise[:1].expand_as(noise) if shared else noise
         order = noise.argsort(dim=1, descending=largest, stable=True)
         if last:
@@ -156,12 +157,14 @@ def mean_over_all_patches(predicted, target, mask):
     return (predicted - target.detach()).square().mean()
 
 
-def mae(*, over="hidden", per_picture=False, reduce="mean", guard=True, detached=True, absolute=False, count="hidden"):
-    """over: which patches count, "hidden" or "visible" ones; count: what the sum is divided by."""
+def mae(*, over="hidden", per_picture=False, reduce="mean", guard=True, detached=True, count="hidden", graph=True):
+    """over: which patches count, "hidden" or "visible" ones; count: what the sum is divided by; graph: also of 0."""
 
     def mae_loss(predicted, target, mask):
+        if not graph and not mask.any():
+            return torch.tensor(0.0)
         difference = predicted - (target.detach() if detached else target)
-        error = difference.abs() if absolute else difference * difference
+        error = difference * difference
         error = error.mean(-1) if reduce == "mean" else error.sum(-1)
         weight = mask if over == "hidden" else 1 - mask
         floor = 1 if guard else 0
@@ -189,27 +192,30 @@ def mae_by_einsum(predicted, target, mask):
 # Task 4
 
 
-def dino(*, same=False, students="all", centred="teacher", exchanged=False, divisor="pairs", form="float", raw=False, sign=1):  # fmt: skip
-    """students: which views count; centred: whose outputs lose the centre; form: "half" stays in the outputs' precision, "log" takes the softmax's logarithm."""
+def dino(*, same=False, students="all", teachers=2, centred="teacher", exchanged=False, divisor="pairs", form="float", sharp=True, mean=False, detached=True):  # fmt: skip
+    """students: which views count; centred: whose outputs lose the centre, "late" after the teacher's temperature; form: "half" stays in the outputs' precision, "log" takes the softmax's logarithm;
+    sharp: the student has a temperature; mean: over the codes, too."""
 
     def dino_loss(student, teacher, centre, tau_s=0.1, tau_t=0.04):
         tau_s, tau_t = (tau_t, tau_s) if exchanged else (tau_s, tau_t)
+        tau_s = tau_s if sharp else 1.0
         student = list(student)[:2] if students == "two" else list(student)
         cast = (lambda x: x) if form == "half" else Tensor.float
-        student, teacher = [cast(s) for s in student], [cast(t) for t in teacher]
+        student, teacher = [cast(s) for s in student], [cast(t.detach() if detached else t) for t in teacher]
         centre = centre.to(teacher[0].dtype)
-        if centred in ("student", "both"):
+        if centred == "student":
             student = [s - centre for s in student]
-        if centred in ("teacher", "both"):
-            teacher = [t - sign * centre for t in teacher]
+        if centred == "teacher":
+            teacher = [t - centre for t in teacher]
         total, terms = 0.0, 0
-        for i, t in enumerate(teacher):
-            p = (t if raw else t / tau_t).softmax(-1)
+        for i, t in enumerate(teacher[:teachers]):
+            p = (t / tau_t - centre if centred == "late" else t / tau_t).softmax(-1)
             for j, s in enumerate(student):
                 if i == j and not same:
                     continue
                 log_q = (s / tau_s).softmax(-1).log() if form == "log" else (s / tau_s).log_softmax(-1)
-                total, terms = total - (p * log_q).sum(-1).mean(), terms + 1
+                cross = -(p * log_q)
+                total, terms = total + (cross.mean() if mean else cross.sum(-1).mean()), terms + 1
         return total / (len(teacher) * len(student) if divisor == "all" else terms)
 
     return dino_loss
@@ -217,7 +223,7 @@ def dino(*, same=False, students="all", centred="teacher", exchanged=False, divi
 
 def dino_by_einsum(student, teacher, centre, tau_s=0.1, tau_t=0.04):
     """All pairs at once, the diagonal set to 0."""
-    p = F.softmax((torch.stack(list(teacher)).double() - centre) / tau_t, -1)
+    p = F.softmax((torch.stack(list(teacher)).detach().double() - centre) / tau_t, -1)
     q = F.log_softmax(torch.stack(list(student)).double() / tau_s, -1)
     pairs = -torch.einsum("tbk,sbk->ts", p, q)
     pairs.fill_diagonal_(0)
@@ -238,8 +244,9 @@ def centre_by_lerp(centre, teacher, momentum=0.9):
     return torch.lerp(sum(t.float().mean(0) for t in teacher) / len(teacher), centre, momentum)
 
 
-def step_of(*, centre_first=False, average="after", exchanged=False, detached=True, freeze="none", zero=True, seen=2, buffers=False, batch_centre="teacher"):  # fmt: skip
-    """average: when the teacher moves; freeze: what happens to the last layer's gradients: "none", "zero", nothing or "always"; seen: views of the teacher; batch_centre: whose outputs move it."""
+def step_of(*, centre_first=False, average="after", exchanged=False, detached=True, freeze="none", zero="before", seen=2, buffers=False, batch_centre="teacher", graph=False):  # fmt: skip
+    """average: when the teacher moves; freeze: what happens to the last layer's gradients: "none", "zero" or nothing; zero: when gradients are, "before" or "after" the backward pass or never; seen: views of the teacher;
+    batch_centre: whose outputs move it; graph: of the loss that is returned."""
 
     def dino_step(student, teacher, optimizer, views, centre, m, loss_of, centre_of, frozen=False):
         def move():
@@ -254,12 +261,14 @@ def step_of(*, centre_first=False, average="after", exchanged=False, detached=Tr
         targets = [t.detach() for t in targets] if detached else targets
         found = [student(view) for view in views]
         old = centre
-        moved = centre_of(centre, [t.detach() for t in (targets if batch_centre == "teacher" else found[:2])])
+        moved = centre_of(centre, targets if batch_centre == "teacher" else [s.detach() for s in found[:2]])
         loss = loss_of(found, targets, moved if centre_first else old)
-        if zero:
+        if zero == "before":
             optimizer.zero_grad()
         loss.backward()
-        if freeze == "always" or (frozen and freeze in ("none", "zero")):
+        if zero == "after":
+            optimizer.zero_grad()
+        if frozen and freeze:
             for p in student.last.parameters():
                 p.grad = torch.zeros_like(p) if freeze == "zero" else None
         if average == "before":
@@ -267,7 +276,7 @@ def step_of(*, centre_first=False, average="after", exchanged=False, detached=Tr
         optimizer.step()
         if average == "after":
             move()
-        return loss.detach(), moved
+        return loss if graph else loss.detach(), moved
 
     return dino_step
 
@@ -294,9 +303,9 @@ def step_by_names(student, teacher, optimizer, views, centre, m, loss_of, centre
 # Task 5
 
 
-def blocks(*, logs=True, exchanged=False, fits=False, clipped=False, new=True, tries=10, fill=False, overshoot=False, left_once=False, sides="bounds", corner_first=False, area_of="left"):  # fmt: skip
-    """fits: a block as large as the grid is drawn; clipped: it may stick out; new: only new patches count; fill: what is missing is hidden at random;
-    sides: "int" cuts them off; area_of: "count" draws up to it."""
+def blocks(*, logs=True, exchanged=False, fits=False, clipped=False, counts="new", tries=10, fill=False, overshoot=False, left_once=False, cut_off=False):  # fmt: skip
+    """fits: a block as large as the grid is drawn; clipped: it may stick out; counts: "new" patches, the "area" of blocks in the end, or "both" areas for a try and new patches in the end;
+    fill: what is missing is hidden at random; left_once: it stays what it was at the start; cut_off: the sides are."""
 
     def block_mask(rows, columns, count, least, rng):
         mask, failed = torch.zeros(rows, columns, dtype=torch.bool), False
@@ -305,27 +314,23 @@ def blocks(*, logs=True, exchanged=False, fits=False, clipped=False, new=True, t
             left = count if left_once else count - hidden
             failed = True
             for _ in range(tries):
-                area = rng.uniform(least, count if area_of == "count" else left)
+                area = rng.uniform(least, left)
                 aspect = math.exp(rng.uniform(math.log(0.3), -math.log(0.3))) if logs else rng.uniform(0.3, 1 / 0.3)
                 h, w = math.sqrt(area * aspect), math.sqrt(area / aspect)
                 h, w = (w, h) if exchanged else (h, w)
-                h, w = (int(h), int(w)) if sides == "int" else (round(h), round(w))
+                h, w = (int(h), int(w)) if cut_off else (round(h), round(w))
                 if clipped:
                     top, edge = rng.randint(0, rows - 1), rng.randint(0, columns - 1)
-                elif corner_first:
-                    if not (h < rows and w < columns):
-                        continue
-                    edge, top = rng.randint(0, columns - w), rng.randint(0, rows - h)
                 elif (h <= rows and w <= columns) if fits else (h < rows and w < columns):
                     top, edge = rng.randint(0, rows - h), rng.randint(0, columns - w)
                 else:
                     continue
                 block = mask[top : top + h, edge : edge + w]
-                fresh = int((~block).sum()) if new else h * w
+                fresh = int((~block).sum()) if counts == "new" else h * w
                 if fresh > 0 and (overshoot or fresh <= left):
                     block.fill_(True)
                     failed = False
-                    hidden = int(mask.sum()) if new else hidden + fresh
+                    hidden = hidden + fresh if counts == "area" else int(mask.sum())
                     break
         if fill and hidden < count:
             free = [k for k in range(rows * columns) if not mask.view(-1)[k]]
@@ -362,18 +367,27 @@ def blocks_by_sets(rows, columns, count, least, rng):
 # Task 6
 
 
-def hog(*, gradient="central", exchanged=False, signed=False, votes="length", wrap=True, norm="cell", mean=True, channels="each", eps=1e-10, order="channel", soft=False):  # fmt: skip
-    """gradient: of np.gradient ("numpy"), with a border that is "rolled" or "replicated", or "sobel"; wrap: bin 9 is bin 0; channels: the "strongest" per pixel stands for all."""
+def hog(*, gradient="central", exchanged=False, signed=False, votes="length", wrap="first", norm="cell", mean=True, channels="each", eps=1e-10, order="channel"):  # fmt: skip
+    """gradient: of np.gradient ("numpy"), with a border that is "rolled", of "zeros" outside, or "skipped" by both, "forward" ones, in each patch ("patches"), or "sobel";
+    wrap: bin 9 is bin 0, else in "last" or "no" bin; channels: the "strongest" per pixel stands for all; eps: "beside" the norm."""
 
     def hog_targets(images, patch=8, cell=4):
         x = images
+        if gradient == "patches":
+            rows = x.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5)
+            return hog()(rows.flatten(0, 2), patch, cell).view(len(x), -1, 9 * x.shape[1] * (patch // cell) ** 2)
         gx, gy = torch.zeros_like(x), torch.zeros_like(x)
         if gradient == "numpy":
             gy, gx = torch.gradient(x, dim=(2, 3))
         elif gradient == "rolled":
             gx, gy = x.roll(-1, 3) - x.roll(1, 3), x.roll(-1, 2) - x.roll(1, 2)
-        elif gradient == "replicated":
-            wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        elif gradient == "forward":
+            gx[..., :-1], gy[..., :-1, :] = x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+        elif gradient == "skipped":
+            gx[..., 1:-1, 1:-1] = x[..., 1:-1, 2:] - x[..., 1:-1, :-2]
+            gy[..., 1:-1, 1:-1] = x[..., 2:, 1:-1] - x[..., :-2, 1:-1]
+        elif gradient == "zeros":
+            wide = F.pad(x, (1, 1, 1, 1))
             gx, gy = wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2], wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]
         elif gradient == "sobel":
             wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
@@ -393,16 +407,16 @@ def hog(*, gradient="central", exchanged=False, signed=False, votes="length", wr
         else:
             angle = torch.where(angle < 0, angle + math.pi, angle)
             bins = (torch.rad2deg(angle) / 20).floor()
-        bins = bins.long() % 9 if wrap else bins.long().clamp(max=8)
+        bins = {"first": bins.long() % 9, "last": bins.long().clamp(max=8), "no": bins.long()}[wrap]
         length = (length > 0).float() if votes == "count" else length
         planes = torch.stack([length * (bins == b) for b in range(9)], 2)  # (B, C, 9, H, W)
         planes = planes.unflatten(4, (-1, cell)).unflatten(3, (-1, cell)).sum((4, 6))
         v = planes / cell**2 if mean else planes
         side = patch // cell
         v = v.unflatten(4, (-1, side)).unflatten(3, (-1, side))  # (B, C, 9, rows, side, columns, side)
-        axes = {"cell": (2,), "patch": (1, 2, 4, 6), "channels": (1, 2), "patch channel": (2, 4, 6)}[norm]
-        v = v / (v.square().sum(axes, keepdim=True) + eps).sqrt()
-        orders = {"channel": (0, 3, 5, 1, 2, 4, 6), "cell": (0, 3, 5, 4, 6, 1, 2), "bin": (0, 3, 5, 2, 1, 4, 6)}
+        square = v.square().sum({"cell": (2,), "patch": (1, 2, 4, 6), "patch channel": (2, 4, 6)}[norm], keepdim=True)
+        v = v / (square.sqrt() + 1e-10 if eps == "beside" else (square + eps).sqrt())
+        orders = {"channel": (0, 3, 5, 1, 2, 4, 6), "cell": (0, 3, 5, 4, 6, 1, 2), "turned": (0, 3, 5, 1, 2, 6, 4), "columns": (0, 5, 3, 1, 2, 4, 6)}  # fmt: skip
         return v.permute(orders[order]).flatten(3).flatten(1, 2)
 
     return hog_targets
@@ -433,34 +447,34 @@ def hog_by_counts(images, patch=8, cell=4):
 # Task 7
 
 
-def contrasted(*, inside=False, own="left out", anchors="with positives", below="others", scaled=False, guard=True, cast=True, normalised=True, kind="mean", minus=True):  # fmt: skip
-    """own: itself stays "below", or is a "positive"; below: "negatives" only; kind: the "sum" over positives."""
+def contrasted(*, inside=False, own="left out", anchors="with positives", below="others", scaled=False, guard=True, cast=True, normalised=True, pooled=False, graph=True):  # fmt: skip
+    """own: itself stays "below", is a "positive", or a "masked" positive; below: "negatives" only; pooled: one mean over all pairs; graph: also of 0."""
 
     def supcon(z, labels, temperature):
+        if not graph and len(labels.unique()) == len(labels):
+            return torch.tensor(0.0)
         z = z.float() if cast else z
         z = z / z.norm(dim=1, keepdim=True) if normalised else z
         n = len(z)
         itself = torch.eye(n, dtype=torch.bool)
         logits = (z @ z.T / temperature).float()
         positive = labels[:, None] == labels[None]
-        positive = positive if own == "positive" else positive & ~itself
+        positive = positive if own in ("positive", "masked") else positive & ~itself
         shown = torch.ones(n, n, dtype=torch.bool) if own in ("below", "positive") else ~itself
         if below == "negatives":
             shown = labels[:, None] != labels[None]
-            terms = torch.logaddexp(logits, logits.masked_fill(~shown, -1e30).logsumexp(1, keepdim=True))
-            log_p = logits - (
-                logits.masked_fill(~shown, -1e30).logsumexp(1, keepdim=True) if kind == "plain" else terms
-            )
+            log_p = logits - torch.logaddexp(logits, logits.masked_fill(~shown, -1e30).logsumexp(1, keepdim=True))
         else:
             log_p = logits - logits.masked_fill(~shown, -1e30).logsumexp(1, keepdim=True)
+        log_p = log_p.masked_fill(itself, -torch.inf) if own == "masked" else log_p
         count = positive.sum(1)
+        if pooled:
+            return -(log_p * positive).sum() / count.sum().clamp(min=1)
         if inside:
             per = -(log_p.masked_fill(~positive, -1e30).logsumexp(1) - count.clamp(min=1).log())
             per = torch.where(count > 0, per, 0.0)
-        elif kind == "sum":
-            per = -(log_p * positive).sum(1)
         else:
-            per = -(log_p * positive).sum(1) / (count.clamp(min=1) if guard else count)
+            per = -torch.where(positive, log_p, 0.0).sum(1) / (count.clamp(min=1) if guard else count)
         if anchors == "all":
             return per.mean()
         loss = per[count > 0].mean() if not guard else (per * (count > 0)).sum() / (count > 0).sum().clamp(min=1)
@@ -557,14 +571,14 @@ MATCH, DENSE = "dense_match_value", "dense_loss_value"
 
 MISTAKES = [
     mistake("The numbers of a patch are ordered (channel, row, column): the channel comes last.", "patchify", cut(order="channel"), PATCHIFY),
-    mistake("Each patch is transposed: its row comes before its column.", "patchify", cut(order="turned"), PATCHIFY),
+    mistake("The numbers are copied into a float32 tensor: take them out of the pictures by views and permutes, which keep dtype and gradient.", "patchify", cut(own=True), PATCHIFY),
     mistake("The patches go column by column: they go row by row.", "patchify", cut(columns_first=True), PATCHIFY),
     mistake("A reshape alone does not cut patches: it keeps the order in memory. Split the sides, then permute.", "patchify", cut(reshaped=True), PATCHIFY),
-    mistake("Sides that are no multiple of p have to raise a ValueError.", "patchify", cut(refuse=False), PATCHIFY),
+    mistake("Sides that are no multiple of p have to raise a ValueError: check H and W first, before anything is cut.", "patchify", cut(refuse=False), PATCHIFY),
     mistake("The numbers of a patch are read as (channel, row, column): the channel comes last.", "unpatchify", joined(order="channel"), UNPATCHIFY),
     mistake("The grid is read column by column: patches go row by row.", "unpatchify", joined(transposed=True), UNPATCHIFY),
     mistake("A reshape alone does not join patches: bring each patch's rows beside the grid's rows first, by permute.", "unpatchify", joined(reshaped=True), UNPATCHIFY),
-    mistake("Another number of patches than rows times columns has to raise a ValueError.", "unpatchify", joined(refuse=False), UNPATCHIFY),
+    mistake("Another number of patches than rows times columns has to raise a ValueError: compare them first, before anything is moved.", "unpatchify", joined(refuse=False), UNPATCHIFY),
     mistake("The variance is divided by D: here it is the unbiased one, divided by D - 1.", "normalise_patches", normalised(correction=0), NORMALISE),
     mistake("eps is added to the standard deviation: add it to the variance, before the root.", "normalise_patches", normalised(eps_of="std"), NORMALISE),
     mistake("Each channel is normalised by itself: mean and variance are over all numbers of a patch.", "normalise_patches", normalised(over="channel"), NORMALISE),
@@ -576,7 +590,7 @@ MISTAKES = [
     mistake("This is the sorted order: `restore` is its inverse, the place of each token, order.argsort(1).", "random_masking", hidden_at_random(returned="order"), MASKING),
     mistake("All pictures got the order of the first: each is sorted by its own noise.", "random_masking", hidden_at_random(shared=True), MASKING),
     mistake("Of equal noise the later token comes first: sort with stable=True, the lower index comes first.", "random_masking", hidden_at_random(last=True), MASKING),
-    mistake("The number of kept tokens is rounded up: it is int(L (1 - ratio)).", "random_masking", hidden_at_random(rounded="up"), MASKING),
+    mistake("K is rounded to the nearest number or up: it is the whole part, int(L (1 - ratio)).", "random_masking", hidden_at_random(rounded="nearest"), MASKING),
     mistake("The kept tokens stand in the order of the picture: they come in the order of their noise, as `restore` counts them.", "random_masking", hidden_at_random(sorted_back=True), MASKING),
     mistake("The tokens are not brought back to their places: sort them by `restore`.", "restore_tokens", restored(unshuffle=False), RESTORE),
     mistake("The tokens are sorted by the order of the noise: token i of the picture is number restore[i] of the kept and mask tokens.", "restore_tokens", restored(by="order"), RESTORE),
@@ -591,13 +605,17 @@ MISTAKES = [
     mistake("Where nothing is hidden the loss is nan: divide by at least 1.", "mae_loss", mae(guard=False), *MAE),
     mistake("The sum is divided by the number of all patches: divide by the number of hidden ones.", "mae_loss", mae(count="all"), *MAE),
     mistake("A gradient reaches the target: detach it.", "mae_loss", mae(detached=False), MAE[1]),
+    mistake("The 0 does not depend on the predictions, so backward() fails: sum the masked errors and divide by at least 1.", "mae_loss", mae(graph=False), MAE[1]),
     mistake("The teacher also judges the same view: leave the pairs i = j out.", "dino_loss", dino(same=True), DINO),
     mistake("Only the two global views of the student count: the local ones belong to the sum.", "dino_loss", dino(students="two"), DINO),
     mistake("The centre is taken from the student: it belongs to the teacher.", "dino_loss", dino(centred="student"), DINO),
-    mistake("The centre is taken from the student, too: it belongs to the teacher alone.", "dino_loss", dino(centred="both"), DINO),
-    mistake("The centre is added: take it from the teacher's outputs.", "dino_loss", dino(sign=-1), DINO),
+    mistake("The centre is taken off after the division by the temperature: take it off first.", "dino_loss", dino(centred="late"), DINO),
     mistake("The temperatures are exchanged: the teacher's is the smaller one.", "dino_loss", dino(exchanged=True), DINO),
+    mistake("The student has no temperature: divide its outputs by tau_s.", "dino_loss", dino(sharp=False), DINO),
+    mistake("The products are averaged over the K codes: sum them, the mean is over batch and pairs.", "dino_loss", dino(mean=True), DINO),
+    mistake("Only the first global view has a teacher: both do.", "dino_loss", dino(teachers=1), DINO),
     mistake("The sum is divided by 2 (2 + L): there are 2 (L + 1) pairs.", "dino_loss", dino(divisor="all"), DINO),
+    mistake("A gradient reaches the teacher: detach its outputs.", "dino_loss", dino(detached=False), DINO),
     mistake("Half precision overflows in the division by a temperature: call .float() first.", "dino_loss", dino(form="half"), DINO),
     mistake("The logarithm of a softmax is minus infinity where the softmax is 0: use log_softmax.", "dino_loss", dino(form="log"), DINO),
     mistake("The centre is the mean of probabilities: take the raw outputs.", "update_centre", moved_centre(of="probabilities"), CENTRE),
@@ -610,47 +628,54 @@ MISTAKES = [
     mistake("The teacher gets gradients: call it under torch.no_grad().", "dino_step", step_of(detached=False), STEP),
     mistake("The last layer moves while it is frozen: set its gradients to None before the step.", "dino_step", step_of(freeze=""), STEP),
     mistake("The last layer's gradients are 0, and the weight decay moves it: set them to None.", "dino_step", step_of(freeze="zero"), STEP),
-    mistake("The last layer never learns: it is frozen only if `frozen` is true.", "dino_step", step_of(freeze="always"), STEP),
-    mistake("Gradients of earlier steps are added: call optimizer.zero_grad().", "dino_step", step_of(zero=False), STEP),
+    mistake("Gradients of earlier steps are added: call optimizer.zero_grad() before the backward pass.", "dino_step", step_of(zero="never"), STEP),
+    mistake("zero_grad() comes after the backward pass and deletes what it found: call it before.", "dino_step", step_of(zero="after"), STEP),
+    mistake("The loss is returned with its graph, which keeps the whole step in memory: detach it.", "dino_step", step_of(graph=True), STEP),
     mistake("The teacher sees local views, too: give it views[:2] alone.", "dino_step", step_of(seen=9), STEP),
     mistake("The teacher's buffers are averaged: only parameters are.", "dino_step", step_of(buffers=True), STEP),
-    mistake("The teacher does not move: average its parameters after the step.", "dino_step", step_of(average="never"), STEP),
     mistake("The student's outputs move the centre: it follows the teacher's.", "dino_step", step_of(batch_centre="student"), STEP),
     mistake("The aspect is uniform itself: its logarithm is, so that high and wide blocks are as likely.", "block_mask", blocks(logs=False), MASK, ENDS),
     mistake("h and w are exchanged: h is the root of area times aspect.", "block_mask", blocks(exchanged=True), MASK, ENDS),
     mistake("A block as high or as wide as the grid is drawn: it has to be strictly smaller.", "block_mask", blocks(fits=True), MASK, ENDS),
     mistake("Blocks stick out and are clipped: draw a corner for which the whole block is inside.", "block_mask", blocks(clipped=True), MASK, ENDS),
-    mistake("The area of a block is counted as hidden: only its new patches are.", "block_mask", blocks(new=False), MASK, ENDS),
+    mistake("The area of a block is added to what is hidden: only its new patches are.", "block_mask", blocks(counts="area"), MASK, ENDS),
+    mistake("A try is judged by the block's area: it counts if its *new* patches are 1 to left.", "block_mask", blocks(counts="both"), MASK, ENDS),
     mistake("A try that fails ends the mask: each block has ten tries.", "block_mask", blocks(tries=1), MASK, ENDS),
     mistake("The tries go on after the tenth: ten failures end the mask, and on some grids nothing ever fits.", "block_mask", blocks(tries=2000), MASK, ENDS),
     mistake("Patches are hidden one by one at the end: a mask may hide fewer than count.", "block_mask", blocks(fill=True), MASK, ENDS),
     mistake("More patches than count are hidden: a block counts only if it hides at most `left` new ones.", "block_mask", blocks(overshoot=True), MASK, ENDS),
-    mistake("The area is drawn up to count: its upper bound is what is left.", "block_mask", blocks(area_of="count"), MASK, ENDS),
-    mistake("The sides are cut off: round them.", "block_mask", blocks(sides="int"), MASK, ENDS),
-    mistake("The corner's column is drawn before its row: the row comes first, else the numbers differ.", "block_mask", blocks(corner_first=True), MASK, ENDS),
+    mistake("`left` stays what it was at the start: compute it again before each block.", "block_mask", blocks(left_once=True), MASK, ENDS),
+    mistake("The sides are cut off: round them.", "block_mask", blocks(cut_off=True), MASK, ENDS),
     mistake("These are np.gradient's differences, one-sided and not 0 at the border.", "hog_targets", hog(gradient="numpy"), CELL, HOG),
     mistake("The picture is rolled, so the left border sees the right one: there the difference is 0.", "hog_targets", hog(gradient="rolled"), CELL, HOG),
-    mistake("The border is repeated outwards: where a neighbour is missing the difference is 0.", "hog_targets", hog(gradient="replicated"), CELL, HOG),
+    mistake("Outside of the picture there are zeros, as with conv2d's padding: where a neighbour is missing the difference is 0.", "hog_targets", hog(gradient="zeros"), CELL, HOG),
+    mistake("Both differences are 0 on the whole border: at the left and right only gx is, at the top and bottom only gy.", "hog_targets", hog(gradient="skipped"), CELL, HOG),
+    mistake("These are differences of a pixel and the next: take the two neighbours on both sides of it.", "hog_targets", hog(gradient="forward"), CELL, HOG),
+    mistake("The differences stop at the borders of patches: take them from the whole picture, then cut.", "hog_targets", hog(gradient="patches"), HOG),
     mistake("gx and gy are exchanged in the angle: it is atan2(gy, gx).", "hog_targets", hog(exchanged=True), CELL, HOG),
     mistake("These are Sobel's gradients: here a plain difference of two neighbours is asked for.", "hog_targets", hog(gradient="sobel"), CELL, HOG),
     mistake("The angle is signed, with bins of 40 degrees: take it modulo 180 degrees, in bins of 20.", "hog_targets", hog(signed=True), CELL, HOG),
     mistake("Each pixel counts once: it counts with its length.", "hog_targets", hog(votes="count"), CELL, HOG),
-    mistake("180 degrees are put into bin 8: they are 0 degrees, bin 0.", "hog_targets", hog(wrap=False), CELL, HOG),
+    mistake("180 degrees are put into bin 8: they are 0 degrees, bin 0.", "hog_targets", hog(wrap="last"), CELL, HOG),
+    mistake("180 degrees are put into no bin, since they give the number 9: they are 0 degrees, bin 0.", "hog_targets", hog(wrap="no"), CELL, HOG),
     mistake("The norm is over a whole patch: each cell and channel has its own.", "hog_targets", hog(norm="patch"), HOG),
-    mistake("The norm is over all channels of a cell: each channel has its own.", "hog_targets", hog(norm="channels"), HOG),
     mistake("The norm is over all cells of a patch: each cell has its own.", "hog_targets", hog(norm="patch channel"), HOG),
     mistake("The lengths of a cell are summed: divide by the number of its pixels, for 1e-10 is added to the mean's square.", "hog_targets", hog(mean=False), HOG),
     mistake("At each pixel the strongest channel stands for all: each channel has its own histograms.", "hog_targets", hog(channels="strongest"), HOG),
     mistake("A flat cell gives nan: add 1e-10 under the root.", "hog_targets", hog(eps=0.0), HOG),
+    mistake("The norm itself is bounded from below: add 1e-10 to its square, under the root, which counts where a cell is nearly flat.", "hog_targets", hog(eps="beside"), HOG),
     mistake("The numbers of a patch are ordered (cell, channel, bin): the cells come last.", "hog_targets", hog(order="cell"), HOG),
-    mistake("The numbers of a patch are ordered (bin, channel, cell): the channel comes first.", "hog_targets", hog(order="bin"), HOG),
+    mistake("The cells of a patch go column by column: the cell's row comes before its column.", "hog_targets", hog(order="turned"), HOG),
+    mistake("The patches go column by column: they go row by row.", "hog_targets", hog(order="columns"), HOG),
     mistake("The mean over positives stands inside the logarithm, which is L_in: take the mean of logarithms.", "supcon", contrasted(inside=True), SUPCON, EDGES),
     mistake("The anchor itself stands below: k runs over all others.", "supcon", contrasted(own="below"), SUPCON, EDGES),
     mistake("The anchor is a positive of itself: leave it out.", "supcon", contrasted(own="positive"), SUPCON, EDGES),
     mistake("The mean is over all anchors: those without positives do not count.", "supcon", contrasted(anchors="all"), SUPCON, EDGES),
     mistake("Below stand the negatives and one positive: k runs over all others.", "supcon", contrasted(below="negatives"), SUPCON, EDGES),
     mistake("The loss is multiplied by temperature / 0.07, as in the authors' code: here it is not.", "supcon", contrasted(scaled=True), SUPCON, EDGES),
-    mistake("The positives of an anchor are summed: take their mean.", "supcon", contrasted(kind="sum"), SUPCON, EDGES),
+    mistake("The anchor is a positive of itself, with the logarithm of 0: leave the diagonal out of the positives.", "supcon", contrasted(own="masked"), SUPCON, EDGES),
+    mistake("This is one mean over all pairs: take the mean over an anchor's positives first, then over the anchors.", "supcon", contrasted(pooled=True), SUPCON, EDGES),
+    mistake("The 0 does not depend on z, so backward() fails: sum the anchors' losses and divide by at least 1.", "supcon", contrasted(graph=False), EDGES),
     mistake("The vectors are not of unit length: normalise them first.", "supcon", contrasted(normalised=False), SUPCON, EDGES),
     mistake("Anchors without positives give nan: divide by at least 1, and leave them out of the mean.", "supcon", contrasted(guard=False), EDGES),
     mistake("Half precision overflows in the vectors' lengths: call .float() first.", "supcon", contrasted(cast=False), EDGES),
