@@ -222,6 +222,28 @@ def test_libraries_pasted_into_the_stubs_earn_at_most_a_quarter_of_a_task(homewo
             assert earned <= SEMINAR_SHARE * task.points, task.title
 
 
+ALMOST: dict[str, tuple[str, Callable[[Callable], Callable]]] = {
+    "float32 patches": ("patchify_value", lambda own: lambda x, p: own(x, p).float()),
+    "patches without gradient": ("patchify_value", lambda own: lambda x, p: own(x.detach(), p)),
+    "H unchecked": ("patchify_value", lambda own: lambda x, p: own(x[:, :, : x.shape[2] // p * p], p)),
+    "int32 places": ("random_masking_value", lambda own: lambda *given: (*own(*given)[:2], own(*given)[2].int())),
+    "half loss": ("dino_loss_value", lambda own: lambda s, *given: own(s, *given).to(s[0].dtype)),
+    "half lengths": ("supcon_edges", lambda own: lambda z, *given: own(F.normalize(z, dim=1), *given)),
+    "half result": ("supcon_edges", lambda own: lambda z, *given: own(z, *given).to(z.dtype)),
+    "a number for 0": ("mae_loss_gradient", lambda own: lambda p, t, m: own(p, t, m) if m.any() else 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", ALMOST)
+def test_visible_checks_ask_for_what_the_text_asks(homework: Homework, solutions: Namespace, kind: str) -> None:
+    """Answers with the right numbers and the wrong type, gradient or refusal."""
+    grade_id, wrong = ALMOST[kind]
+    cell = next(cell for cell in homework.unit_cells if cell.grade_id == grade_id)
+    name = grade_id.rsplit("_", 1)[0]
+    with homework.replaced(solutions, {name: wrong(solutions[name])}):
+        assert isinstance(homework.run_cell(cell, solutions, hidden=False), AssertionError)
+
+
 def near(found: torch.Tensor, expected: list) -> None:
     torch.testing.assert_close(found.flatten().double(), torch.tensor(expected).flatten().double(), atol=6e-4, rtol=0)
 
