@@ -155,6 +155,21 @@ class Tables:
             raise NoTable(f"{name!r} has no column {column!r}; there is {_listed(found[0])}.")
         return per_seed(found, column)
 
+    def difference(
+        self, part: str, column: str, more: Mapping[str, Any], less: Mapping[str, Any]
+    ) -> Callable[[], np.ndarray]:
+        """The margin of two settings, paired by seed: a function that gives one value per seed that both have."""
+
+        def margin() -> np.ndarray:
+            both = [{row["seed"] for row in self.rows(part, **where)} for where in (more, less)]
+            a, b = (
+                np.array([self.values(part, column, **where, seed=seed)[0] for seed in sorted(both[0] & both[1])])
+                for where in (more, less)
+            )
+            return a - b
+
+        return margin
+
     def best(self, name: str, column: str, of: str, /, *, lowest: bool = False, **where: Any) -> Any:
         """The setting in the column `of` whose mean of `column` over seeds is highest (`lowest`: lowest); the first of equals."""
         return best_setting(self.rows(name, **where), column, of, lowest=lowest)
@@ -236,3 +251,22 @@ def mean_and_se(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
 def _listed(names: Iterable[Any]) -> str:
     known = list(dict.fromkeys(map(str, names)))
     return ", ".join(known[:8]) + (", ..." if len(known) > 8 else "") if known else "none"
+
+
+def with_values(claims: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Arguments of `Claims.add` of those claims for which there are numbers, for a week's measure.py.
+
+    Args:
+        claims: arguments of `Claims.add`, with "values" of what is counted, or with "margin", a function that gives one value per seed. One
+            whose rows are missing, or there for one seed only, is left out.
+    """
+    for claim in claims:
+        if "values" in claim:
+            yield {"exact": True} | claim
+            continue
+        try:
+            values = claim.pop("margin")()
+        except NoTable:
+            continue
+        if len(values) > 1:
+            yield claim | {"values": values}

@@ -9,17 +9,22 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import helpers
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from lsdl.tables import Row
+from lsdl.claims import Claims
+from lsdl.data.emoji import normalise
+from lsdl.probes import colours, pixels
+from lsdl.tables import Row, Tables, part, with_values
 
 COLOURS, PIXELS, RANDOM, SCRATCH = "colour histogram", "raw pixels", "random ViT", "from scratch"
 _NETS: dict[tuple[str, int], tuple[helpers.Learner, Row]] = {}  # trained networks and their logs by run and seed
@@ -166,6 +171,7 @@ MAKE: dict[str, Callable[[Any], helpers.Learner]] = {
     "pixels": pixel_regression,
     "dino": dino,
     "simclr": lambda s: s.SimCLR(),
+    "scratch": lambda s: helpers.Learner(helpers.make_vit(s.SETTINGS)),
     "long-mae": mae,
     "label-ce": lambda s: Named(s.SETTINGS, s.SCALE),
     "label-supcon": supervised_contrast,
@@ -199,8 +205,10 @@ def budget_of(s: Any, run: str) -> int:
 
 
 def make(s: Any, run: str, seed: int) -> helpers.Learner:
-    """The network of a run before it is trained; "rate-METHOD-RATE" is METHOD's."""
+    """The network of a run before it is trained; "rate-METHOD-RATE" is METHOD's, "grid-RATE-EPOCHS" one that is not pretrained."""
     torch.manual_seed(seed)
+    if run.startswith("grid-"):
+        run = "scratch"
     return MAKE[run.split("-")[1] if run.startswith("rate-") else run](s)
 
 
@@ -214,36 +222,49 @@ def trained(s: Any, run: str, seed: int, **more: Any) -> tuple[helpers.Learner, 
         size = settings["dino_batch_size" if kind.startswith("dino") else "batch_size"]
         lr = float(run.split("-")[2]) if run.startswith("rate-") else settings["lr"].get(kind, 1e-3)
         images = helpers.load_pictures(s.SCALE)
-        log = helpers.pretrain(
-            learner, images, budget_of(s, run), batch_size=size, lr=lr, seed=seed, device=s.device, **more
-        )
+        if run.startswith("collapse-"):  # the last entry is the mean over the last tenth
+            more["every"] = max(1, settings["collapse_steps"] // 10)
+        if run.startswith(("grid-", "scratch")):
+            log = {}
+        else:
+            log = helpers.pretrain(
+                learner, images, budget_of(s, run), batch_size=size, lr=lr, seed=seed, device=s.device, **more
+            )
         log = {"run": run, "seed": seed, "batch_size": size, "lr": lr} | log
         _NETS[run, seed] = learner, log | judged(s, run, learner.kept, seed)
     return _NETS[run, seed]
 
 
 READS = ("mean", "class")
+FROZEN = ("dino", "simclr")  # methods whose rate is chosen by their probe, the others' by fine-tuning
 
 
 def judged(s: Any, run: str, encoder: helpers.ViT, seed: int) -> Row:
-    """What the tables say of a network: "val" and "test", a row per choice of labels and per reading; fine-tuning by the mean of the tokens."""
+    """What the tables say of a network: "val READ" and "test READ" of both readings and "tuned", lists with a row per choice of labels.
+
+    Fine-tuning reads the mean of the patch tokens. A run that chooses a setting is judged on validation concepts only.
+    """
+    settings, found = s.SETTINGS, {}
+    choosing, blank = run.startswith(("rate-", "grid-")), run.startswith(("grid-", "scratch"))
     if run.startswith("collapse-"):
-        return {}
-    part, choices = ("val", range(1)) if run.startswith("rate-") else ("test", choices_of(s))
-    found: Row = {}
-    for read in READS:
+        return found
+    for read in () if blank else READS:
         source = partial(helpers.reading, encoder, read)
-        found[f"val {read}"] = helpers.evaluate(source, s.SCALE, choices, part="val")
-        if part == "test":
-            found[f"test {read}"] = helpers.evaluate(source, s.SCALE, choices)
-    if not run.startswith("label-"):
-        found["tuned"] = []
-        for k in choices:
-            net = copy.deepcopy(encoder)
-            net.read = "mean"
-            own = seed * s.SETTINGS["label_seeds"] + k
-            found["tuned"].append(helpers.tuned(net, s.SCALE, k, own, part=part, epochs=s.SETTINGS["tune_epochs"]))
+        found[f"val {read}"] = helpers.evaluate(source, s.SCALE, range(2 * settings["label_seeds"]), part="val")
+        if not choosing:
+            found[f"test {read}"] = helpers.evaluate(source, s.SCALE, choices_of(s))
     encoder.read = "mean"
+    if run.startswith("label-") or (choosing and kind_of(run) in FROZEN):
+        return found
+    how = dict(epochs=settings["tune_epochs"], part="val" if choosing else "test")
+    if blank:
+        _, lr, epochs = run.split("-") if choosing else (0, settings["scratch_lr"], settings["scratch_epochs"])
+        how |= dict(lr=float(lr), epochs=int(epochs), layer_decay=1.0)
+    found["tuned"] = []
+    for k in range(2) if choosing else choices_of(s):
+        own = seed * settings["label_seeds"] + k
+        net = make(s, run, own).encoder.to(s.device) if blank else copy.deepcopy(encoder)
+        found["tuned"].append(helpers.tuned(net, s.SCALE, k, own, **how))
     return found
 
 
@@ -267,3 +288,285 @@ def seeds_of(s: Any, run: str, seeds: Sequence[int]) -> list[int]:
 def choices_of(s: Any) -> range:
     """The choices of labels."""
     return range(s.SETTINGS["label_seeds"])
+
+
+@part(minutes=120)
+def methods(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """Probe, nearest neighbour and fine-tuning: a row per method, seed and choice of labels.
+
+    Columns are those of `helpers.evaluate` and `helpers.tuned`. "read" is the reading of the frozen network that has the better probe on validation
+    concepts, the same for all seeds of a method. Of fixed features the seed is the choice of labels.
+    """
+    for name, source in ((COLOURS, colours), (PIXELS, pixels)):
+        for k, row in zip(choices_of(s), helpers.evaluate(source, s.SCALE, choices_of(s)), strict=True):
+            yield {"method": name, "seed": k, "labels": k} | row
+    fresh = {}
+    for seed in seeds:
+        encoder = make(s, "scratch", seed).encoder.to(s.device)
+        sources = {read: partial(helpers.reading, encoder, read) for read in READS}
+        fresh[seed] = {
+            f"{part} {read}": helpers.evaluate(source, s.SCALE, choices_of(s), part=part)
+            for read, source in sources.items()
+            for part in ("val", "test")
+        }
+    yield from scored(s, RANDOM, fresh)
+    for method, run in {SCRATCH: "scratch", **METHODS, LONG_MAE: "long-mae"}.items():
+        yield from scored(s, method, {seed: trained(s, run, seed)[1] for seed in seeds_of(s, run, seeds)})
+
+
+def scored(s: Any, method: str, logs: Mapping[int, Row]) -> list[Row]:
+    """The rows of a method from what its judges said, by seed."""
+    read = reading_of(logs)
+    rows = []
+    for seed, log in logs.items():
+        for k in choices_of(s):
+            row = {"method": method, "seed": seed, "labels": k}
+            if f"test {read}" in log:
+                row |= {"read": read} | log[f"test {read}"][k]
+            rows.append(row | (log["tuned"][k] if "tuned" in log else {}))
+    return rows
+
+
+def reading_of(logs: Mapping[int, Row]) -> str:
+    """The reading with the better probe on validation concepts."""
+    val = {read: [row["probe"] for log in logs.values() for row in log.get(f"val {read}", ())] for read in READS}
+    return max(READS, key=lambda read: np.mean(val[read] or [0]))
+
+
+@part(minutes=1)
+def cost(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """Counted work: "MFLOP" of a step per picture, forward and backward, with decoder, teacher and all views; "share": of MAE's encoder in that on all tokens."""
+    images = helpers.load_pictures(s.SCALE)[:8].to(s.device)
+    for method, run in METHODS.items():
+        for seed in [0] if all(hasattr(s, name) for name in NEEDS.get(run, ())) else []:
+            learner = make(s, run, seed).to(s.device)
+            row = {"method": method, "seed": seed, "MFLOP": helpers.flops(learner, images) / 1e6}
+            yield row | ({"share": encoder_share(learner)} if run == "mae" else {})
+
+
+@torch.no_grad()
+def encoder_share(learner: helpers.Learner) -> float:
+    """Multiply-adds of the encoder on the visible tokens over those on all."""
+    encoder = learner.encoder
+    counts = []
+    for tokens in (int(encoder.grid**2 * (1 - learner.ratio)), encoder.grid**2):
+        x = torch.zeros(1, tokens, encoder.embed_dim, device=encoder.cls_token.device)
+        with FlopCounterMode(display=False) as counter:
+            encoder.encode(x)
+        counts.append(counter.get_total_flops())
+    return counts[0] / counts[1]
+
+
+def short(s: Any, runs: Mapping[Any, str], seeds: Sequence[int], column: str) -> Iterator[Row]:
+    """Rows of runs that are compared with each other: the means over the choices of labels."""
+    for value, run in runs.items():
+        logs = {seed: trained(s, run, seed)[1] for seed in seeds_of(s, run, seeds)}
+        read = reading_of(logs)
+        for seed, log in logs.items():
+            row = {
+                column: value,
+                "seed": seed,
+                "probe": float(np.mean([found["probe"] for found in log[f"test {read}"]])),
+            }
+            yield row | (
+                {"tuned": float(np.mean([found["tuned"] for found in log["tuned"]]))} if "tuned" in log else {}
+            )
+
+
+@part(minutes=30)
+def ratios(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """MAE by the share of patches that it hides; short trainings."""
+    yield from short(s, {ratio: f"short-mae-{round(100 * ratio)}" for ratio in RATIOS}, seeds, "ratio")
+
+
+@part(minutes=25)
+def ablations(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """MAE with one thing changed; short trainings."""
+    runs = {"MAE": "short-mae-75", "raw pixels": "short-mae-raw", "loss on all patches": "short-mae-everywhere"}
+    runs |= {f"decoder of {depth} block{'s' * (depth > 1)}": f"short-mae-depth{depth}" for depth in (1, 4)}
+    yield from short(s, runs, seeds, "variant")
+
+
+@part(minutes=15)
+def labels(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """Training with the names of the things that the pictures without labels show: cross-entropy, and SupCon."""
+    yield from short(s, {"cross-entropy": "label-ce", "SupCon": "label-supcon"}, seeds, "method")
+
+
+@part(minutes=12)
+def collapse(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """DINO with two views from random weights: the teacher's entropy over log K and its divergence from the student, means over the last tenth."""
+    for mode in COLLAPSE:
+        run = f"collapse-{mode.replace(' ', '')}"
+        for seed in seeds_of(s, run, range(s.SETTINGS["collapse_seeds"])):
+            log = trained(s, run, seed)[1]
+            yield {"mode": mode, "seed": seed, "entropy": log["entropy"][-1], "KL": log["KL"][-1]}
+
+
+@part(minutes=1)
+@torch.no_grad()
+def blank(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
+    """MAE's loss per hidden patch on pictures of unseen things, moved: of flat patches and of drawn ones, beside drawing nothing; and their share."""
+    images = torch.cat([x for x, _ in helpers.few_labels(s.SCALE, 0)[1].values()])
+    for seed in seeds_of(s, "mae", seeds):
+        learner, generator = trained(s, "mae", seed)[0], torch.Generator().manual_seed(0)
+        x = normalise(images.to(s.device))
+        drawn, mask = learner(x, generator)
+        target, hidden = learner.target(x), mask.expand(drawn.shape[:2]) > 0
+        flat = helpers.to_patches(images / 255, learner.encoder.patch).var(-1).to(s.device) < 1e-4
+        for kind, where in (("blank", flat & hidden), ("drawn", ~flat & hidden)):
+            row = {"kind": kind, "seed": seed, "share": 100 * float(where.sum() / hidden.sum())}
+            row |= {
+                "loss": float((drawn - target)[where].square().mean()),
+                "trivial": float(target[where].square().mean()),
+            }
+            yield row
+
+
+# Claims: signed margins, positive where the statement holds
+
+
+def claims(t: Tables, live: Mapping[str, Any], *sections: str) -> Claims:
+    """The claims of some sections of `SECTIONS` (default: all) for which there are numbers.
+
+    Args:
+        live: what the notebook measured itself; no claim needs it.
+    """
+    found = Claims()
+    for section in sections or SECTIONS:
+        for claim in with_values(SECTIONS[section](t)):
+            found.add(**{"unit": "points", "reason": REASONS.get(claim["name"], "")} | claim)
+    return found
+
+
+def main(t: Tables) -> list[str]:
+    """The claims that the summary shows, of those for which there are numbers; all others are folded."""
+    told = {claim["name"] for section in SECTIONS.values() for claim in with_values(section(t))}
+    return [name for name in MAIN if name in told]
+
+
+TASK = "100 unseen things, 3 labels each, mean of three moved tests"
+
+
+def between(t: Tables, way: str, method: str, rival: str) -> Callable[[], np.ndarray]:
+    """The margin of two methods, paired by seed."""
+    return t.difference("methods", way, {"method": method}, {"method": rival})
+
+
+def _mae(t: Tables) -> Iterator[dict]:
+    yield dict(
+        name="MAE: fine-tuning beats scratch",
+        margin=between(t, "tuned", "MAE", SCRATCH),
+        condition=f"{TASK}; scratch with the best of nine settings on validation concepts",
+        paper="He et al. 2021, table 3: ViT-L 84.9 and 82.6",
+    )
+    yield dict(
+        name="MAE wants many hidden patches",
+        margin=t.difference("ratios", "tuned", {"ratio": 0.75}, {"ratio": 0.25}),
+        condition=f"fine-tuned, 75 % hidden minus 25 %; {TASK}; a quarter of the pictures",
+        paper="He et al. 2021, figure 5: best near 75 %",
+    )
+    yield dict(
+        name="MAE's encoder costs under half",
+        margin=lambda: 0.5 - t.values("cost", "share", method="MAE"),
+        condition="0.5 minus the multiply-adds of the encoder on the visible tokens over those on all, counted",
+        paper="He et al. 2021, table 2: training 3.3 times faster",
+        unit="",
+        exact=True,
+    )
+
+
+def _targets(t: Tables) -> Iterator[dict]:
+    for method, words, paper in (
+        ("BEiT", "codes are a", "He et al. 2021, table 3: 82.9, pixels 81.0 in BEiT's own ablation"),
+        ("MaskFeat", "HOG is a", "Wei et al. 2021, table 2: 83.6, pixels 82.5"),
+    ):
+        yield dict(
+            name=f"{words} better target than pixels",
+            margin=between(t, "tuned", method, "pixel regression"),
+            condition=f"{method} minus pixel regression, fine-tuned, the same masks; {TASK}",
+            paper=paper,
+        )
+
+
+def _dino(t: Tables) -> Iterator[dict]:
+    yield dict(
+        name="DINO without a centre: one code",
+        margin=lambda: 0.1 - t.values("collapse", "entropy", mode="no centre"),
+        condition="0.1 minus the teacher's entropy over log K, last tenth of 300 steps",
+        paper="Caron et al. 2021, figure 7: entropy 0",
+        unit="",
+    )
+    yield dict(
+        name="DINO without sharpening: all codes alike",
+        margin=lambda: t.values("collapse", "entropy", mode="no sharpening") - 0.95,
+        condition="the teacher's entropy over log K minus 0.95, last tenth of 300 steps",
+        paper="Caron et al. 2021, figure 7: entropy log K",
+        unit="",
+    )
+    yield dict(
+        name="frozen, DINO beats MAE",
+        margin=between(t, "1-NN", "DINO", "MAE"),
+        condition=f"nearest neighbour, the same pictures seen; {TASK}",
+        paper="Caron et al. 2021, table 2: k-NN 74.5 for ViT-S",
+    )
+    yield dict(
+        name="DINO's neighbours beat raw pixels",
+        margin=lambda: (
+            t.values("methods", "1-NN", method="DINO")
+            - max(t.values("methods", way, method=PIXELS).mean() for way in ("probe", "1-NN"))
+        ),
+        condition=f"1-NN, minus the better of probe and 1-NN on pixels; {TASK}",
+    )
+
+
+def _labels(t: Tables) -> Iterator[dict]:
+    yield dict(
+        name="SupCon beats cross-entropy",
+        margin=t.difference("labels", "probe", {"method": "SupCon"}, {"method": "cross-entropy"}),
+        condition=f"the same names and pictures, then a probe; {TASK}",
+        paper="Khosla et al. 2020, table 2: 78.7 and 78.2",
+    )
+
+
+def _more(t: Tables) -> Iterator[dict]:
+    for rival in ("DINO", "SimCLR"):
+        yield dict(
+            name=f"fine-tuned, MAE beats {rival}",
+            margin=between(t, "tuned", "MAE", rival),
+            condition=f"the same pictures seen; {TASK}",
+        )
+    for method in ("BEiT", "MaskFeat", "pixel regression", "DINO", "SimCLR"):
+        yield dict(
+            name=f"{method}: fine-tuning beats scratch", margin=between(t, "tuned", method, SCRATCH), condition=TASK
+        )
+
+
+def _ablations(t: Tables) -> Iterator[dict]:
+    for variant, words in (
+        ("raw pixels", "normalised patches beat raw pixels"),
+        ("loss on all patches", "the loss on hidden patches alone beats that on all"),
+        ("decoder of 1 block", "a decoder of two blocks beats one"),
+    ):
+        yield dict(
+            name=f"MAE: {words}",
+            margin=t.difference("ablations", "tuned", {"variant": "MAE"}, {"variant": variant}),
+            condition=f"fine-tuned, {TASK}; a quarter of the pictures",
+            paper="He et al. 2021, table 1",
+        )
+
+
+SECTIONS = {"mae": _mae, "targets": _targets, "dino": _dino, "labels": _labels, "more": _more, "ablations": _ablations}
+MAIN = (  # the claims that the summary shows; all others are folded
+    "MAE: fine-tuning beats scratch",
+    "MAE wants many hidden patches",
+    "MAE's encoder costs under half",
+    "codes are a better target than pixels",
+    "HOG is a better target than pixels",
+    "DINO without a centre: one code",
+    "DINO without sharpening: all codes alike",
+    "frozen, DINO beats MAE",
+    "DINO's neighbours beat raw pixels",
+    "SupCon beats cross-entropy",
+)
+REASONS: dict[str, str] = {}  # why a statement of the literature does not hold here

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from lsdl.author.homework import Homework
 from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
 from lsdl.features import save_backbone
+from lsdl.settings import load_settings
 from lsdl.tables import Names, Tables
 
 WEEK = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ HOMEWORK += ("block_mask", "hog_targets", "supcon")
 COMMITTED = {"mae": "mae", "dino": "dino", "maskfeat": "maskfeat"}  # file in assets/ -> run, seed 0
 MASKS = {4: (6, 2), 6: (14, 4)}  # grid: hidden patches at most, of a block at least
 RATE_SEED = 9  # not used again
-RATES = ("1e-3", "2e-3", "4e-3")
+RATES = ("0.001", "0.002", "0.004")
 
 
 def queue_order() -> list[tuple[str, int]]:
@@ -50,9 +51,12 @@ def queue_order() -> list[tuple[str, int]]:
 
     methods = [*measure.METHODS.values()]
     short = [run for run in measure.MAKE if run.startswith("short-")]
+    settings = load_settings("smoke", WEEK / "settings.toml")
     order = [(f"rate-{run}-{rate}", RATE_SEED) for run in methods for rate in RATES]
+    order += [(f"grid-{rate:g}-{epochs}", RATE_SEED) for rate in settings["rates"] for epochs in settings["epochs"]]
     order += [(run, 0) for run in methods]
     order += [(run, seed) for seed in range(5) for run in measure.MAKE if run.startswith("collapse-")]
+    order += [("scratch", seed) for seed in range(SEEDS)]
     order += [(run, seed) for seed in range(1, SEEDS) for run in methods]
     order += [(run, seed) for seed in range(SEEDS) for run in short[:4]]
     order += [(run, seed) for seed in range(SEEDS) for run in measure.MAKE if run.startswith("label-")]
