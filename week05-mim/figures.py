@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from matplotlib.collections import LineCollection
 from scipy import ndimage
 from skimage.feature import _hoghistogram, hog
 from torch import Tensor
+from vit import to_images, to_patches
 
 from lsdl.data.emoji import IMAGE_MEAN, IMAGE_STD
 from lsdl.tables import Tables, mean_and_se
@@ -47,6 +49,35 @@ def hidden_in_grey(images: Tensor, mask: Tensor) -> Tensor:
     side = round(mask.shape[-1] ** 0.5)
     large = F.interpolate(mask.float().view(-1, 1, side, side), images.shape[-2:])
     return torch.where(large > 0, 0.65, images)
+
+
+def filled(drawn: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+    """Normalised pictures (B, 3, S, S) with their hidden patches as MAE draws them, in [0, 1]; mean and deviation of each are the true ones.
+
+    Args:
+        drawn: (B, L, 3 p^2).
+        mask: (L,), 1 = hidden.
+    """
+    patch = math.isqrt(drawn.shape[2] // 3)
+    true = to_patches(images, patch)
+    variance, mean = torch.var_mean(true, -1, keepdim=True)
+    patches = torch.where(mask[:, None] > 0, drawn * (variance + 1e-6).sqrt() + mean, true)
+    return unnormalised(to_images(patches, patch))
+
+
+def draw_codes(book: Tensor, patch: int, title: str) -> plt.Axes:
+    """The patches of a codebook (K, 3 p^2) in [0, 1], in rows of 32."""
+    pictures = to_images(book[:, None], patch)  # (K, 3, p, p)
+    gap, rows = 2, math.ceil(len(book) / 32)
+    canvas = torch.ones(3, rows * (patch + gap), 32 * (patch + gap))
+    for k, picture in enumerate(pictures):
+        y, x = k // 32 * (patch + gap), k % 32 * (patch + gap)
+        canvas[:, y : y + patch, x : x + patch] = picture
+    ax = plt.subplots(figsize=(8, 0.25 * rows + 0.4), layout="constrained")[1]
+    ax.imshow(canvas.permute(1, 2, 0).clamp(0, 1))
+    ax.set(title=title)
+    ax.axis("off")
+    return ax
 
 
 def draw_rows(rows: Mapping[str, Tensor], title: str = "") -> plt.Axes:
@@ -98,6 +129,13 @@ def paper_hog(image: Tensor, cell: int) -> np.ndarray:
         # its arguments are gx and gy: exchanged, the angle is that of the paper
         _hoghistogram.hog_histograms(gy, gx, cell, cell, *channel.shape[::-1], columns, rows, 9, cells)
     return found / np.sqrt((found**2).sum(-1, keepdims=True) + 1e-10)
+
+
+def as_cells(predicted: Tensor, hidden: Tensor) -> np.ndarray:
+    """What MaskFeat predicts, (L, 3 9 c c) ordered (channel, bin, row, column), as `library_hog`; nothing where a patch is not hidden (L,)."""
+    side, c = math.isqrt(len(predicted)), math.isqrt(predicted.shape[1] // 27)
+    cells = (predicted * hidden[:, None]).view(side, side, 3, 9, c, c)
+    return cells.permute(2, 0, 4, 1, 5, 3).reshape(3, side * c, side * c, 9).numpy()
 
 
 def draw_hogs(image: Tensor, hogs: Mapping[str, tuple[np.ndarray, bool]], title: str) -> plt.Axes:
