@@ -138,20 +138,21 @@ def as_cells(predicted: Tensor, hidden: Tensor) -> np.ndarray:
     return cells.permute(2, 0, 4, 1, 5, 3).reshape(3, side * c, side * c, 9).numpy()
 
 
-def draw_hogs(image: Tensor, hogs: Mapping[str, tuple[np.ndarray, bool]], title: str) -> plt.Axes:
+def draw_hogs(image: Tensor, hogs: Mapping[str, np.ndarray], title: str, exchanged: str = "") -> plt.Axes:
     """A picture (3, S, S) and beside it histograms, in each cell nine strokes *along* the edges, as strong as the vote.
 
     Args:
-        hogs: by name (3, rows, columns, 9), drawn in the mean over channels, and whether bins count atan2(gx, gy) instead of (gy, gx).
+        hogs: by name (3, rows, columns, 9), drawn in the mean over channels.
+        exchanged: the name of the one whose bins count atan2(gx, gy) instead of (gy, gx).
     """
     size, gap, ax = image.shape[-1], 3, plt.subplots(figsize=(8, 2.5), layout="constrained")[1]
     ax.imshow(image.permute(1, 2, 0), extent=(0, size, size, 0))
-    for place, (cells, exchanged) in enumerate(hogs.values(), 1):
+    for place, (name, cells) in enumerate(hogs.items(), 1):
         cells, left = cells.mean(0), place * (size + gap)
         step = size / len(cells)
         angle = np.deg2rad(20 * np.arange(9) + 10)
         # an edge is perpendicular to its gradient, which is (cos, sin), or exchanged (sin, cos); y points down
-        dx, dy = (np.cos(angle), -np.sin(angle)) if exchanged else (-np.sin(angle), np.cos(angle))
+        dx, dy = (np.cos(angle), -np.sin(angle)) if name == exchanged else (-np.sin(angle), np.cos(angle))
         y, x, k = np.indices(cells.shape)
         middle = np.stack([left + (x + 0.5) * step, (y + 0.5) * step], -1)
         reach = 0.48 * step * np.stack([dx[k], dy[k]], -1)
