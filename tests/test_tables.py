@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lsdl.settings import SettingsError, load_settings
-from lsdl.tables import NoTable, Tables, mean_and_error, part
+from lsdl.tables import NoTable, Tables, mean_and_error, part, with_values
 
 ROWS = [
     {"method": method, "lr": lr, "seed": seed, "val": val + seed, "OOD": 10 * lr + seed}
@@ -49,6 +49,25 @@ def test_the_best_setting_is_that_of_the_best_mean(read: Tables) -> None:
     assert read.best("methods", "val", "lr", method="LP") == 2.0
     assert read.best("methods", "val", "lr", method="FT") == 1.0
     assert read.best("methods", "val", "lr", lowest=True, method="FT") == 2.0
+
+
+def test_a_difference_is_paired_by_the_seeds_that_both_have(read: Tables) -> None:
+    rows = read["methods"]
+    rows.append({"method": "LP", "lr": 3.0, "seed": 1, "OOD": 100.0})
+    margin = read.difference("methods", "OOD", {"method": "LP", "lr": 3.0}, {"method": "FT", "lr": 1.0})
+    assert margin().tolist() == [100.0 - 11.0]
+
+
+def test_claims_without_numbers_are_left_out(read: Tables) -> None:
+    claims = [
+        {"name": "counted", "values": 3},
+        {"name": "measured", "margin": lambda: read.values("methods", "OOD", method="FT")},
+        {"name": "no such row", "margin": lambda: read.values("methods", "OOD", method="BYOL")},
+        {"name": "one seed", "margin": lambda: np.array([1.0])},
+    ]
+    counted, measured = with_values(claims)
+    assert counted == {"exact": True, "name": "counted", "values": 3}
+    assert measured["name"] == "measured" and len(measured["values"]) == 2 and "margin" not in measured
 
 
 def test_a_column_may_be_called_name_or_column(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:

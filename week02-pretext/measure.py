@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from lsdl.data.emoji import normalise
 from lsdl.data.few_labels import load_task
 from lsdl.features import embed
 from lsdl.probes import colours, linear_probe, pixels
-from lsdl.tables import NoTable, Row, Tables, part
+from lsdl.tables import NoTable, Row, Tables, part, with_values
 
 COLOURS, PIXELS, RANDOM, SCRATCH = "colour histogram", "raw pixels", "random trunk", "supervised from scratch"
 SIMCLR = "SimCLR"  # a line of reference
@@ -504,33 +504,20 @@ def claims(t: Tables, live: Mapping[str, Any], *sections: str) -> Claims:
     """
     found = Claims()
     for section in sections or SECTIONS:
-        for claim in _told(SECTIONS[section], t):
+        for claim in with_values(SECTIONS[section](t)):
             found.add(**{"unit": "points", "reason": REASONS.get(claim["name"], "")} | claim)
     return found
 
 
 def names(t: Tables, section: str, beginning: str = "") -> list[str]:
     """The claims of a section that begin so, of those for which there are numbers."""
-    return [claim["name"] for claim in _told(SECTIONS[section], t) if claim["name"].startswith(beginning)]
+    return [claim["name"] for claim in with_values(SECTIONS[section](t)) if claim["name"].startswith(beginning)]
 
 
 def main(t: Tables) -> list[str]:
     """The claims that the summary shows, of those for which there are numbers; all others are folded."""
-    told = {claim["name"] for section in SECTIONS.values() for claim in _told(section, t)}
+    told = {claim["name"] for section in SECTIONS.values() for claim in with_values(section(t))}
     return [name for name in MAIN if name in told]
-
-
-def _told(section: Callable[[Tables], Iterable[dict]], t: Tables) -> list[dict]:
-    """Claims with their margins; one without rows, or with those of one seed only, is left out."""
-    found = []
-    for claim in section(t):
-        try:
-            values = claim.pop("margin")()
-        except NoTable:
-            continue
-        if len(values) > 1:
-            found.append(claim | {"values": values})
-    return found
 
 
 def against(t: Tables, method: str, way: str, rival: str, *its_ways: str) -> Callable[[], np.ndarray]:
@@ -538,18 +525,6 @@ def against(t: Tables, method: str, way: str, rival: str, *its_ways: str) -> Cal
     return lambda: (
         t.values("tasks", way, method=method) - max(t.values("tasks", w, method=rival).mean() for w in its_ways)
     )
-
-
-def difference(t: Tables, name: str, column: str, more: Row, less: Row) -> Callable[[], np.ndarray]:
-    """The margin of two settings, paired by seed: one value per seed that both have."""
-
-    def margin() -> np.ndarray:
-        both = [{row["seed"] for row in t.rows(name, **where)} for where in (more, less)]
-        seeds = sorted(both[0] & both[1])
-        a, b = ([t.values(name, column, **where, seed=seed)[0] for seed in seeds] for where in (more, less))
-        return np.subtract(a, b)
-
-    return margin
 
 
 TASK = "100 unseen things, 3 labels each, mean of three moved tests"
@@ -610,12 +585,12 @@ def _shortcuts(t: Tables) -> Iterator[dict]:
         more, less = pair(task, variant)
         yield dict(
             name=f"{task.title()}: {words} raise the pretext accuracy",
-            margin=difference(t, "shortcuts", "pretext", more, less),
+            margin=t.difference("shortcuts", "pretext", more, less),
             condition=condition,
         )
         yield dict(
             name=f"{task.title()}: {words} lower the probe",
-            margin=difference(t, "shortcuts", "probe", less, more),
+            margin=t.difference("shortcuts", "probe", less, more),
             condition=f"{condition}; mean over tiles",
         )
     for variant, blind, words in (
@@ -646,7 +621,7 @@ def _colour(t: Tables) -> Iterator[dict]:
     for rival, words in (("plain", "rebalancing"), ("regression", "classification instead of regression")):
         yield dict(
             name=f"Colorization: {words} raises the chroma",
-            margin=difference(t, "colour", "chroma", {"variant": "rebalanced"}, {"variant": rival}),
+            margin=t.difference("colour", "chroma", {"variant": "rebalanced"}, {"variant": rival}),
             condition=f"mean length of (a, b) drawn for unseen pictures, {SHORT}",
             paper="Zhang et al. 2016, section 2.2",
             unit="",
@@ -656,14 +631,14 @@ def _colour(t: Tables) -> Iterator[dict]:
 def _variants(t: Tables) -> Iterator[dict]:
     yield dict(
         name="Damaged beats plain jigsaw",
-        margin=difference(t, "tasks", "probe", {"method": "Damaged jigsaw"}, {"method": "Jigsaw"}),
+        margin=t.difference("tasks", "probe", {"method": "Damaged jigsaw"}, {"method": "Jigsaw"}),
         condition=f"probe; {TASK}",
         paper="Kim et al. 2018",
     )
     yield dict(
         name="Exemplar: 2,000 classes beat 500",
-        margin=difference(
-            t, "variants", "probe", {"variant": "Exemplar, 2,000 classes"}, {"variant": "Exemplar, 500 classes"}
+        margin=t.difference(
+            "variants", "probe", {"variant": "Exemplar, 2,000 classes"}, {"variant": "Exemplar, 500 classes"}
         ),
         condition=f"probe; {TASK}; {SHORT}",
         paper="Dosovitskiy et al. 2014, section 4",
@@ -672,7 +647,7 @@ def _variants(t: Tables) -> Iterator[dict]:
     for way, words in (("probe", "probe"), ("tuned", "fine-tuning")):
         try:
             best = max(single, key=lambda method: t.values("tasks", "val probe", method=method).mean())
-            margin = difference(t, "tasks", way, {"method": "Ensemble"}, {"method": best})
+            margin = t.difference("tasks", way, {"method": "Ensemble"}, {"method": best})
         except NoTable:
             continue
         yield dict(
@@ -683,8 +658,8 @@ def _variants(t: Tables) -> Iterator[dict]:
         )
         yield dict(
             name=f"Ensemble: harmonised beats not harmonised ({words})",
-            margin=difference(
-                t, "variants", way, {"variant": "Ensemble, harmonised"}, {"variant": "Ensemble, not harmonised"}
+            margin=t.difference(
+                "variants", way, {"variant": "Ensemble, harmonised"}, {"variant": "Ensemble, not harmonised"}
             ),
             condition=f"{TASK}; {SHORT}",
             paper="Doersch and Zisserman 2017, section 3",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lsdl.claims import Claims
 from lsdl.features import read_into
 from lsdl.probes import colours, linear_probe
-from lsdl.tables import Names, NoTable, Row, Tables, part
+from lsdl.tables import Names, NoTable, Row, Tables, part, with_values
 
 COLOURS = "colours alone"
 _NETS: dict[tuple[str, int], tuple[nn.Module, Row]] = {}  # trained networks and their logs by run and seed
@@ -301,42 +301,16 @@ def claims(t: Tables, live: Mapping[str, Any], *sections: str) -> Claims:
     """
     found = Claims()
     for section in sections or SECTIONS:
-        for claim in _told(section, t, live):
-            found.add(**{"reason": REASONS.get(claim["name"], "")} | claim)
+        for claim in with_values(SECTIONS[section](t, live)):
+            unit = "" if claim.get("exact") else "points"
+            found.add(**{"unit": unit, "reason": REASONS.get(claim["name"], "")} | claim)
     return found
 
 
 def main(t: Tables, live: Mapping[str, Any]) -> list[str]:
     """The claims that the summary shows, of those for which there are numbers; all others are folded."""
-    told = {claim["name"] for section in SECTIONS for claim in _told(section, t, live)}
+    told = {claim["name"] for section in SECTIONS for claim in with_values(SECTIONS[section](t, live))}
     return [name for name in MAIN if name in told]
-
-
-def _told(section: str, t: Tables, live: Mapping[str, Any]) -> list[dict]:
-    """Claims with their values; one without rows, or with those of one seed only, is left out."""
-    found = []
-    for claim in SECTIONS[section](t, live):
-        if "values" in claim:
-            found.append({"exact": True} | claim)
-            continue
-        try:
-            values = claim.pop("margin")()
-        except NoTable:
-            continue
-        if len(values) > 1:
-            found.append(claim | {"values": values, "unit": "points"})
-    return found
-
-
-def gap(t: Tables, name: str, more: Row, less: Row) -> Callable[[], np.ndarray]:
-    """The margin of two settings on the test pictures: one value per seed that both have."""
-
-    def margin() -> np.ndarray:
-        seeds = sorted(set.intersection(*({row["seed"] for row in t.rows(name, **where)} for where in (more, less))))
-        a, b = ([t.values(name, "test", **where, seed=seed)[0] for seed in seeds] for where in (more, less))
-        return np.subtract(a, b)
-
-    return margin
 
 
 def _minus(first: Callable[[], np.ndarray], second: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
@@ -380,13 +354,15 @@ def _rows(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
         ("NAT", "Swin", "NAT-T 83.2, Swin-T 81.3"),
         ("ConvNeXt", "ResNet", "ConvNeXt-T 82.1, ResNet-50 78.8"),
     ):
-        margin = gap(t, "rows", {"method": more}, {"method": less})
+        margin = t.difference("rows", "test", {"method": more}, {"method": less})
         yield dict(name=f"{more} beats {less}", margin=margin, condition=ON_A, paper=paper)
 
 
 def _controls(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
     yield dict(
-        name="ResNet beats ViT, trained three times as long", margin=gap(t, "longer", RESNET, VIT), condition=ON_A
+        name="ResNet beats ViT, trained three times as long",
+        margin=t.difference("longer", "test", RESNET, VIT),
+        condition=ON_A,
     )
     yield dict(
         name="Augmentation gives ViT more than ResNet",
@@ -400,7 +376,10 @@ def _controls(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
     few, many = ({"pictures": count} for count in _sizes(t))
     yield dict(
         name="More pictures close the gap of ViT",
-        margin=_minus(gap(t, "axis", RESNET | few, VIT | few), gap(t, "axis", RESNET | many, VIT | many)),
+        margin=_minus(
+            t.difference("axis", "test", RESNET | few, VIT | few),
+            t.difference("axis", "test", RESNET | many, VIT | many),
+        ),
         condition="ResNet minus ViT on 522 training pictures, minus the same on 5,217; nine styles, 1,785 test pictures",
         paper="Dosovitskiy et al. 2021, figure 4",
     )
@@ -425,14 +404,14 @@ def _deit(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
         ("label", "labels for the second head", "Touvron et al. 2021, table 3: DeiT-Ti 72.2 without a teacher, 74.3 hard, 74.5 with its token"),
         ("soft", "soft ones", "Touvron et al. 2021, table 3: DeiT-B 81.8 soft, 83.0 hard"),
     ):  # fmt: skip
-        margin = gap(t, "deit", hard, {"mode": rival})
+        margin = t.difference("deit", "test", hard, {"mode": rival})
         yield dict(name=f"DeiT: hard teacher labels beat {words}", margin=margin, condition=ON_A, paper=paper)
 
 
 def _bit(t: Tables, live: Mapping[str, Any]) -> Iterator[dict]:
     yield dict(
         name="BiT beats ResNet at micro-batches of four",
-        margin=gap(t, "micro", {"method": "BiT"}, RESNET),
+        margin=t.difference("micro", "test", {"method": "BiT"}, RESNET),
         condition=f"gradients accumulated to 64; {ON_A}",
         paper="Kolesnikov et al. 2020; Qiao et al. 2019",
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -16,18 +17,8 @@ __all__ = ["Decoder", "ViT", "head", "make_vit", "sincos", "to_images", "to_patc
 
 
 def sincos(rows: int, columns: int, width: int) -> Tensor:
-    """Fixed positions (1 + rows columns, width): half of the numbers tell the column, half the row; zeros for the class token (MAE, appendix A.1).
-
-    Raises:
-        ValueError: the width is not a multiple of four.
-    """
-    if width % 4:
-        raise ValueError(f"The width of the positions is a multiple of four, not {width}.")
-    rate = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    angles = [index.flatten()[:, None] * rate for index in (column, row)]
-    parts = [f(angle) for angle in angles for f in (torch.sin, torch.cos)]
-    return torch.cat([torch.zeros(1, width), torch.cat(parts, 1).float()])
+    """Fixed positions (1 + rows columns, width), zeros for the class token (MAE, appendix A.1); the width is a multiple of four."""
+    return torch.cat([torch.zeros(1, width), build_sincos2d_pos_embed([rows, columns], width)])
 
 
 class ViT(VisionTransformer):

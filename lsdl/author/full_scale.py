@@ -31,6 +31,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 
 import lsdl.settings
@@ -222,6 +223,27 @@ def run_cells(notebook: Path, device: str) -> None:
     tables = vars(kernel).get("tables")
     if isinstance(tables, Tables) and tables.unused:
         raise FullScaleError(f"No cell uses {', '.join(sorted(tables.unused))} of measure.py.")
+
+
+def stl10_files(folder: Path) -> dict[str, str]:
+    """Write STL-10's binary files (two training pictures and one test picture per class) and CIFAR-10's test batch (two per class).
+
+    Returns:
+        The environment that makes `lsdl.data.few_labels` use them.
+    """
+    rng = np.random.default_rng(0)
+
+    def write(name: str, values: np.ndarray) -> None:
+        (folder / "stl10" / name).parent.mkdir(parents=True, exist_ok=True)
+        values.astype(np.uint8).tofile(folder / "stl10" / name)
+
+    for part, count in (("train", 20), ("test", 10), ("unlabeled", 12)):
+        write(f"stl10_binary/{part}_X.bin", rng.integers(0, 256, (count, 3, 96, 96)))
+        if part != "unlabeled":
+            write(f"stl10_binary/{part}_y.bin", np.arange(count) % 10 + 1)  # STL-10 counts from 1
+    records = np.concatenate([np.arange(20)[:, None] % 10, rng.integers(0, 256, (20, 3072))], 1)
+    write("cifar-10-batches-bin/test_batch.bin", records)
+    return {"STL10": str(folder / "stl10")}
 
 
 def _enter(week: Path, folder: Path) -> ModuleType:

@@ -36,6 +36,9 @@ from lsdl.tables import Names, Tables
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
 SEEDS = 3
+# SETTINGS with which a test runs the seminar with RETRAIN = True: a step or two, two seeds
+CHEAP = dict(pictures=64, short_pictures=64, label_pictures=64, batch_size=32, dino_batch_size=16, collapse_steps=2)
+CHEAP |= dict(seeds=2, label_seeds=1, collapse_seeds=2, tune_epochs=1, scratch_epochs=1, long=1, codes=16, live_steps=2)
 # what the trainings take of the homework
 HOMEWORK = ("normalise_patches", "random_masking", "restore_tokens", "mae_loss", "dino_loss", "update_centre")
 HOMEWORK += ("block_mask", "hog_targets", "supcon")
