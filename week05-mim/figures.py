@@ -222,7 +222,7 @@ def plot_methods(
         lines: vertical lines by what the legend says: method and way.
         methods: which of them; none: all.
     """
-    names = list(methods) or list(dict.fromkeys(row["method"] for row in t["methods"]))
+    names = [name for name in dict.fromkeys(row["method"] for row in t["methods"]) if not methods or name in methods]
     ax = plt.subplots(figsize=(7.5, 0.34 * len(names) * max(1, len(ways) / 2) + 1.5), layout="constrained")[1]
     looks = [dict(color="0.3"), dict(color="0.65"), dict(color="0.92", hatch="//")]
     for k, (way, look) in enumerate(zip(ways, looks, strict=False)):
