@@ -177,3 +177,20 @@ def test_a_part_without_rows_is_measured_again_once_its_functions_are_there(tmp_
     assert tables["methods"] == []
     seminar["method"] = None
     assert tables["methods"] == [{"seed": 0}, {"seed": 1}]
+
+
+def test_a_part_is_measured_again_once_a_name_it_looked_for_is_there(tmp_path: Path) -> None:
+    @part(minutes=1)
+    def methods(s, seeds):
+        calls.append(len(calls))
+        yield {"method": "MAE", "seed": 0}
+        if hasattr(s, "DINO"):
+            yield {"method": "DINO", "seed": 0}
+        hasattr(s, "of_the_homework")
+
+    measure, names, calls = ModuleType("measure"), {}, []
+    measure.methods = methods
+    tables = Tables(tmp_path / "tables.json", measure, seminar=names, seeds=1, retrain=True)
+    assert len(tables["methods"]) == len(tables["methods"]) == 1 and len(calls) == 1
+    names["DINO"] = None
+    assert len(tables["methods"]) == len(tables["methods"]) == 2 and len(calls) == 2

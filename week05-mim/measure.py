@@ -183,7 +183,16 @@ MAKE: dict[str, Callable[[Any], helpers.Learner]] = {
     "short-mae-depth4": partial(mae, decoder_depth=4),
     **{f"collapse-{name.replace(' ', '')}": partial(collapsing, **more) for name, more in COLLAPSE.items()},
 }
-NEEDS = {"maskfeat": ("hog_targets",), "dino": ("dino_loss", "update_centre"), "simclr": ("SimCLR",), "supcon": ("supcon",)}  # fmt: skip
+NEEDS = {  # names of seminar and homework
+    "mae": ("MAE",),
+    "beit": ("MaskedPrediction", "code_target"),
+    "pixels": ("MaskedPrediction", "pixel_target"),
+    "maskfeat": ("MaskedPrediction", "hog_targets"),
+    "dino": ("DINO", "dino_loss", "update_centre"),
+    "dino-live": ("DINO",),
+    "simclr": ("SimCLR",),
+    "supcon": ("supcon",),
+}
 
 
 def kind_of(run: str) -> str:
