@@ -29,6 +29,12 @@ points = 2
 """
 
 
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`setup` puts the week's folder into sys.path: not for the tests that come after."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
 @pytest.fixture
 def student_repository(tmp_path: Path) -> Path:
     """A git repository of a small course, published as the real one is, with the tag that the setup cell fetches."""

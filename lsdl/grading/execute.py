@@ -64,6 +64,7 @@ MAX_ERRORS = 3  # of one cell that are taken beyond its MAX_OUTPUT
 MAX_MESSAGE = 32 << 20  # bytes of one message of the kernel; a longer one closes its connection for good
 MAX_WAITING = 100  # messages that wait for this process; with more, the kernel drops what follows
 MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000  # of all files together
+SENDING = 1000  # milliseconds that a request may wait to be sent: a kernel that closed its connection takes none, and nothing else runs here
 RECONNECT = 10  # milliseconds between two tries to connect: a forked kernel has its sockets soon
 WATCH = 0.25  # seconds between two looks; meanwhile a kernel can only write, which takes its time
 GRACE = 10.0  # seconds that a cell has to end after it was interrupted
@@ -221,6 +222,7 @@ def _start_manager(scratch: Scratch, limits: jail.Limits, partly: bool) -> Async
     context.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
     context.setsockopt(zmq.RCVHWM, MAX_WAITING)
     context.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
+    context.setsockopt(zmq.SNDTIMEO, SENDING)
     manager = AsyncKernelManager(kernel_name="python3", context=context)
     manager._kernel_spec = KernelSpec(argv=[], display_name="Python 3", language="python")
     provisioner = ForkProvisioner(kernel_spec=manager._kernel_spec, kernel_id="", parent=manager)
@@ -316,6 +318,8 @@ class _Execution:
             provisioner = self.manager.provisioner
             cause = how_it_ended(await provisioner.poll(), _cpu_seconds(), provisioner.limits)
             raise _Stopped(f"The notebook ended its own kernel in {self.place}: {cause}.") from None
+        except zmq.Again:
+            raise _Stopped(self._closed()) from None
         except CellTimeoutError:
             self.verdict.timed_out = True
             seconds = self.request.cell_seconds
@@ -341,8 +345,13 @@ class _Execution:
         await replies.get_monitor_socket(zmq.EVENT_DISCONNECTED).recv_multipart()
         await asyncio.sleep(STOPPED)  # a kernel that ends closes it, too
         if await self.manager.provisioner.poll() is None:
-            self.why_killed = f"The kernel sent more than {MAX_MESSAGE >> 20} MB in one reply, or closed its connection, in {self.place}."
+            self.why_killed = self._closed()
             await self.manager.provisioner.kill()
+
+    def _closed(self) -> str:
+        return (
+            f"The kernel sent more than {MAX_MESSAGE >> 20} MB in one reply, or closed its connection, in {self.place}."
+        )
 
     def _open_outbox(self, index: int, test: GradedTest) -> tuple[Path, Path]:
         outbox = (

@@ -3,6 +3,7 @@
     python week05-mim/instructor/train.py masks                      draws assets/masks.safetensors by the homework's block_mask
     python week05-mim/instructor/train.py queue                      trains every run that lacks its file in runs/, in order
     python week05-mim/instructor/train.py queue --only mae           one run, all seeds
+    python week05-mim/instructor/train.py tune                       prints what settings of fine-tuning reach on validation concepts
     python week05-mim/instructor/train.py tables                     measures the parts of assets/tables.json on what lies in runs/
     python week05-mim/instructor/train.py tables --only methods      one part
     python week05-mim/instructor/train.py commit                     writes the networks that notebooks load and their logs from runs/ into assets/
@@ -46,6 +47,7 @@ COMMITTED = {"mae": "mae", "dino": "dino", "maskfeat": "maskfeat"}  # file in as
 MASKS = {4: (6, 2), 6: (14, 4)}  # grid: hidden patches at most, of a block at least
 RATE_SEED = 9  # not used again
 RATES = ("0.001", "0.002", "0.004")
+MORE_RATES = {run: ("0.0005",) for run in ("mae", "beit", "maskfeat", "pixels")}  # where an end of the grid won
 
 
 def queue_order() -> list[tuple[str, int]]:
@@ -55,7 +57,7 @@ def queue_order() -> list[tuple[str, int]]:
     methods = [*measure.METHODS.values()]
     short = [run for run in measure.MAKE if run.startswith("short-")]
     settings = load_settings("smoke", WEEK / "settings.toml")
-    order = [(f"rate-{run}-{rate}", RATE_SEED) for run in methods for rate in RATES]
+    order = [(f"rate-{run}-{rate}", RATE_SEED) for run in methods for rate in (*RATES, *MORE_RATES.get(run, ()))]
     order += [(f"grid-{rate:g}-{epochs}", RATE_SEED) for rate in settings["rates"] for epochs in settings["epochs"]]
     order += [(run, 0) for run in methods]
     order += [(run, seed) for seed in range(5) for run in measure.MAKE if run.startswith("collapse-")]
@@ -115,6 +117,21 @@ def all_names() -> dict[str, Any]:
     names = seminar_names(WEEK)
     homework = Homework(WEEK).namespace()
     return names | {name: homework[name] for name in HOMEWORK} | {"SimCLR": simclr_class(names)}
+
+
+def tune() -> None:
+    """Print the accuracy on validation concepts of settings of fine-tuning, of the run mae, seed 0, and two choices of labels."""
+    names = Names(all_names())
+    import helpers
+    import measure
+
+    for epochs in (100, 200):
+        for lr in (1e-3, 3e-3, 6e-3):
+            found = []
+            for k in range(2):
+                net = helpers.load_learner(file_of("mae", 0), measure.make(names, "mae", 0)).kept
+                found.append(helpers.tuned(net, "smoke", k, k, part="val", lr=lr, epochs=epochs)["tuned"])
+            print(f"{epochs} epochs, rate {lr:g}: {sum(found) / 2:.1f}", flush=True)
 
 
 def simclr_class(names: dict[str, Any]) -> type:
@@ -184,6 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("masks", help="draw the block masks")
+    commands.add_parser("tune", help="try settings of fine-tuning on validation concepts")
     queued = commands.add_parser("queue", help="train what is not there")
     queued.add_argument("--only", action="append", help="a run, or the start of its name and *; default: all of them")
     queued.add_argument("--last-first", action="store_true", help="from the end, for a second process")
@@ -197,6 +215,8 @@ def main() -> None:
     sys.path.insert(0, str(WEEK))
     if args.what == "masks":
         masks()
+    elif args.what == "tune":
+        tune()
     elif args.what == "queue":
         queue(args.only, args.last_first)
     elif args.what == "tables":
