@@ -52,7 +52,7 @@ def hidden_in_grey(images: Tensor, mask: Tensor) -> Tensor:
 
 
 def filled(drawn: Tensor, images: Tensor, mask: Tensor) -> Tensor:
-    """Normalised pictures (B, 3, S, S) with their hidden patches as MAE draws them, in [0, 1]; mean and deviation of each are the true ones.
+    """Pictures (B, 3, S, S) in [0, 1] with their hidden patches as MAE draws them; mean and deviation of each are the true ones.
 
     Args:
         drawn: (B, L, 3 p^2).
@@ -62,7 +62,7 @@ def filled(drawn: Tensor, images: Tensor, mask: Tensor) -> Tensor:
     true = to_patches(images, patch)
     variance, mean = torch.var_mean(true, -1, keepdim=True)
     patches = torch.where(mask[:, None] > 0, drawn * (variance + 1e-6).sqrt() + mean, true)
-    return unnormalised(to_images(patches, patch))
+    return to_images(patches, patch).clamp(0, 1)
 
 
 def draw_codes(book: Tensor, patch: int, title: str) -> plt.Axes:
@@ -170,6 +170,27 @@ def draw_hogs(image: Tensor, hogs: Mapping[str, np.ndarray], title: str, exchang
 
 
 # Numbers
+
+
+def draw_tables(tables: Mapping[str, Tensor], rows: str, columns: str, title: str) -> plt.Axes:
+    """Tables (r, c) of numbers in [-1, 1] side by side, each number in its coloured cell."""
+    values = torch.cat([F.pad(table, (0, 1), value=torch.nan) for table in tables.values()], 1)[:, :-1]
+    r, step = len(values), values.shape[1] // len(tables) + 1
+    ax = plt.subplots(figsize=(8, 0.42 * r + 1.1), layout="constrained")[1]
+    ax.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    for (y, x), value in zip(torch.cartesian_prod(*map(torch.arange, values.shape)).tolist(), values.flatten().tolist(), strict=True):  # fmt: skip
+        if value == value:
+            ax.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color="k" if value > 0.5 else "w")
+    for k, name in enumerate(tables):
+        ax.text(k * step + step / 2 - 1, -0.65, name, ha="center", va="bottom", fontsize=9)
+    places = [x for x in range(values.shape[1]) if x % step < step - 1]
+    ax.set_xticks(places, [f"{x % step}" for x in places])
+    ax.set_yticks(range(r))
+    ax.set(xlabel=columns, ylabel=rows)
+    ax.set_title(title, pad=18)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    return ax
 
 
 def plot_loss(log: Mapping, method: str, trivial: str, title: str) -> plt.Axes:

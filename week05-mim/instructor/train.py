@@ -38,16 +38,25 @@ WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
 SEEDS = 3
 # SETTINGS with which a test runs the seminar with RETRAIN = True: a step or two, two seeds
-CHEAP = dict(pictures=64, short_pictures=64, label_pictures=64, batch_size=32, dino_batch_size=16, collapse_steps=2)
+CHEAP = dict(
+    pictures=64,
+    short_pictures=64,
+    label_pictures=64,
+    further_pictures=64,
+    queue=16,
+    batch_size=32,
+    dino_batch_size=16,
+    collapse_steps=2,
+)
 CHEAP |= dict(seeds=2, label_seeds=1, collapse_seeds=2, tune_epochs=1, scratch_epochs=1, long=1, codes=16, live_steps=2)
 # what the trainings take of the homework
 HOMEWORK = ("normalise_patches", "random_masking", "restore_tokens", "mae_loss", "dino_loss", "update_centre")
-HOMEWORK += ("block_mask", "hog_targets", "supcon")
+HOMEWORK += ("block_mask", "hog_targets", "supcon", "dense_match", "dense_loss")
 COMMITTED = {"mae": "mae", "dino": "dino", "maskfeat": "maskfeat"}  # file in assets/ -> run, seed 0
 MASKS = {4: (6, 2), 6: (14, 4)}  # grid: hidden patches at most, of a block at least
 RATE_SEED = 9  # not used again
 RATES = ("0.001", "0.002", "0.004")
-MORE_RATES = {run: ("0.0005",) for run in ("mae", "beit", "maskfeat", "pixels")}  # where an end of the grid won
+MORE_RATES = {run: ("0.0005",) for run in ("mae", "maskfeat", "pixels", "dino")}  # where an end of the grid won
 
 
 def queue_order() -> list[tuple[str, int]]:
@@ -65,6 +74,7 @@ def queue_order() -> list[tuple[str, int]]:
     order += [(run, seed) for seed in range(1, SEEDS) for run in methods]
     order += [(run, seed) for seed in range(SEEDS) for run in short[:4]]
     order += [(run, seed) for seed in range(SEEDS) for run in measure.MAKE if run.startswith("label-")]
+    order += [(run, seed) for seed in range(SEEDS) for run in measure.MAKE if run.startswith("further-")]
     order += [(run, seed) for seed in range(SEEDS) for run in short[4:]]
     return order + [("long-mae", seed) for seed in range(SEEDS)]
 
@@ -97,13 +107,18 @@ def train(names: dict[str, Any], run: str, seed: int) -> None:
     part.replace(file.with_suffix(".json"))
 
 
-def queue(only: list[str] | None, last_first: bool = False) -> None:
-    """Train what is not there, in order; a second process with `last_first` meets the first one in the middle."""
+def queue(only: list[str] | None, last_first: bool = False, of: int | None = None) -> None:
+    """Train what is not there, in order; a second process with `last_first` meets the first one in the middle; `of`: one seed only."""
     names = all_names()
     for run, seed in reversed(queue_order()) if last_first else queue_order():
         wanted = not only or any(run == name or (name.endswith("*") and run.startswith(name[:-1])) for name in only)
         claimed = file_of(run, seed).with_suffix(".taken")
-        if wanted and not file_of(run, seed).with_suffix(".json").is_file() and not claimed.exists():
+        if (
+            wanted
+            and of in (None, seed)
+            and not file_of(run, seed).with_suffix(".json").is_file()
+            and not claimed.exists()
+        ):
             RUNS.mkdir(exist_ok=True)
             claimed.touch()
             try:
@@ -116,7 +131,7 @@ def all_names() -> dict[str, Any]:
     """The names of seminar and homework, and SimCLR."""
     names = seminar_names(WEEK)
     homework = Homework(WEEK).namespace()
-    return names | {name: homework[name] for name in HOMEWORK} | {"SimCLR": simclr_class(names)}
+    return names | {name: homework[name] for name in HOMEWORK} | {"SimCLR": simclr_class(names), "supcon_in": supcon_in}
 
 
 def tune() -> None:
@@ -132,6 +147,15 @@ def tune() -> None:
                 net = helpers.load_learner(file_of("mae", 0), measure.make(names, "mae", 0)).kept
                 found.append(helpers.tuned(net, "smoke", k, k, part="val", lr=lr, epochs=epochs)["tuned"])
             print(f"{epochs} epochs, rate {lr:g}: {sum(found) / 2:.1f}", flush=True)
+
+
+def supcon_in(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """SupCon's L_in: the mean over the positives inside of the logarithm (Khosla et al. 2020, equation 3); every z has a positive."""
+    z = F.normalize(z.float(), dim=1)
+    own = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    p = (z @ z.T / temperature).masked_fill(own, -torch.inf).softmax(1)
+    positive = (labels[:, None] == labels) & ~own
+    return -((p * positive).sum(1) / positive.sum(1)).log().mean()
 
 
 def simclr_class(names: dict[str, Any]) -> type:
@@ -204,6 +228,7 @@ def main() -> None:
     commands.add_parser("tune", help="try settings of fine-tuning on validation concepts")
     queued = commands.add_parser("queue", help="train what is not there")
     queued.add_argument("--only", action="append", help="a run, or the start of its name and *; default: all of them")
+    queued.add_argument("--seed", type=int, help="of one seed only")
     queued.add_argument("--last-first", action="store_true", help="from the end, for a second process")
     measured = commands.add_parser("tables", help="measure the seminar's tables")
     measured.add_argument("--only", action="append", help="a part; default: all of them")
@@ -218,7 +243,7 @@ def main() -> None:
     elif args.what == "tune":
         tune()
     elif args.what == "queue":
-        queue(args.only, args.last_first)
+        queue(args.only, args.last_first, args.seed)
     elif args.what == "tables":
         tables(args.only)
     else:
