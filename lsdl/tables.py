@@ -262,7 +262,7 @@ def with_values(claims: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
     Args:
         claims: arguments of `Claims.add`, with "values" of what is counted, or with "margin", a function that gives one value per seed. One
-            whose rows are missing, or there for one seed only, is left out.
+            whose rows are missing is left out, and one with a single seed that is not "exact".
     """
     for claim in claims:
         if "values" in claim:
@@ -272,5 +272,5 @@ def with_values(claims: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             values = claim.pop("margin")()
         except NoTable:
             continue
-        if len(values) > 1:
+        if len(values) > 1 or claim.get("exact"):
             yield claim | {"values": values}

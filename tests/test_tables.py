@@ -64,10 +64,12 @@ def test_claims_without_numbers_are_left_out(read: Tables) -> None:
         {"name": "measured", "margin": lambda: read.values("methods", "OOD", method="FT")},
         {"name": "no such row", "margin": lambda: read.values("methods", "OOD", method="BYOL")},
         {"name": "one seed", "margin": lambda: np.array([1.0])},
+        {"name": "counted from a table", "margin": lambda: np.array([1.0]), "exact": True},
     ]
-    counted, measured = with_values(claims)
+    counted, measured, exact = with_values(claims)
     assert counted == {"exact": True, "name": "counted", "values": 3}
     assert measured["name"] == "measured" and len(measured["values"]) == 2 and "margin" not in measured
+    assert exact == {"name": "counted from a table", "exact": True, "values": np.array([1.0])}
 
 
 def test_a_column_may_be_called_name_or_column(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:
