@@ -508,6 +508,8 @@ def spaces(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     Views are of unseen things, each four times, with colours and quarter turns at random; half of the things fit the regression, the others test it.
     The colour is the drawn pixels' mean of red, green and blue, the turn is its cosine and sine. "encoder" are the features before the heads.
     """
+    if not hasattr(s, "LooC"):  # the further sections were not run
+        return
     x, facts, first = changed_views(s)
     for seed in seeds:
         found = {"encoder": by_batch(s, make(s, "scratch", seed).encoder.to(s.device), x)}
@@ -562,6 +564,8 @@ def dense(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
 
     A mosaic has twice the side of a picture. Its cell's features are the mean of the cell's patch tokens; a linear probe names the thing.
     """
+    if not hasattr(s, "mosaic"):
+        return
     for method, run in {RANDOM: "scratch", "MoCo": "further-moco", "DenseCL": "further-densecl"}.items():
         for seed in seeds if method == RANDOM else seeds_of(s, run, seeds):
             learner = make(s, run, seed) if method == RANDOM else trained(s, run, seed)[0]
@@ -596,6 +600,8 @@ def corners(s: Any, encoder: helpers.ViT, known: Labelled) -> Labelled:
 @part(minutes=3)
 def grounds(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     """The probe on made photographs with fresh grounds, labels and tests, and on white ground: a row per method, ground, seed and choice of labels."""
+    if not hasattr(s, "DiLo"):
+        return
     encoders: dict[str, dict[int, nn.Module]] = {RANDOM: {k: make(s, "scratch", k).encoder.to(s.device) for k in seeds}}
     for method, run in {"fixed grounds": "further-dilo-fixed", "new grounds": "further-dilo"}.items():
         encoders[method] = {k: trained(s, run, k)[0].encoder for k in seeds_of(s, run, seeds)}
