@@ -140,8 +140,8 @@ def tune() -> None:
     import helpers
     import measure
 
-    for epochs in (100, 200):
-        for lr in (1e-3, 3e-3, 6e-3):
+    for epochs in (200, 400, 100):
+        for lr in (1e-3, 3e-3):
             found = []
             for k in range(2):
                 net = helpers.load_learner(file_of("mae", 0), measure.make(names, "mae", 0)).kept
