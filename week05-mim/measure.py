@@ -258,6 +258,8 @@ def budget_of(s: Any, run: str) -> int:
         return settings["collapse_steps"] * settings["dino_batch_size"]
     if run.startswith("long-"):
         return round(settings["pictures"] * settings["long"])
+    if run.startswith("rate-") and kind_of(run) not in FROZEN:
+        return settings["pictures"]
     kinds = {
         "short-": "short_pictures",
         "label-": "label_pictures",
