@@ -187,7 +187,7 @@ def draw_tables(tables: Mapping[str, Tensor], rows: str, columns: str, title: st
     ax.set_xticks(places, [f"{x % step}" for x in places])
     ax.set_yticks(range(r))
     ax.set(xlabel=columns, ylabel=rows)
-    ax.set_title(title, pad=18)
+    ax.set_title(title, pad=24)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     return ax
