@@ -49,12 +49,13 @@ class Names:
     """A seminar's names as attributes, looked up when they are used, so that a part may need what a later cell defines."""
 
     def __init__(self, names: Mapping[str, Any]) -> None:
-        self._names = names
+        self._names, self._lacking = names, set()
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self._names[name]
         except KeyError:
+            self._lacking.add(name)
             raise AttributeError(f"{name} is not defined yet: run the cells above this one first.") from None
 
 
@@ -84,16 +85,17 @@ class Tables:
         }
         self._seminar = Names(seminar)
         self._rows: dict[str, list[Row]] = {}
+        self._lacking: dict[str, set[str]] = {}  # names that were not defined when a part was measured
 
     def __getitem__(self, name: str) -> list[Row]:
         """The rows of a part: read, or with `retrain` measured when they are asked for the first time.
 
-        A part without rows is measured again: what it needs may be defined further on.
+        A part without rows is measured again, and one that looked for a name that has been defined since.
 
         Raises:
             NoTable: there is no such part.
         """
-        if not self._rows.get(name):
+        if not self._rows.get(name) or self._lacking.get(name, set()) & self._seminar._names.keys():
             self._rows[name] = self.measure(name) if self.retrain else self._read(name)
         return self._rows[name]
 
@@ -111,6 +113,7 @@ class Tables:
         if name not in self.parts:
             raise NoTable(f"measure.py has no part {name!r}; there is {_listed(self.parts)}.")
         minutes, begin, rows = self.parts[name].minutes, time.monotonic(), []
+        self._seminar._lacking.clear()
         # on stdout: in a notebook stderr would look like a warning
         with tqdm(total=60 * minutes, leave=False, file=sys.stdout, bar_format=_BAR) as bar:
             bar.set_description(f"measuring {name}, about {minutes:g} minutes")
@@ -118,6 +121,7 @@ class Tables:
                 rows.append(row)
                 bar.n = min(time.monotonic() - begin, 60 * minutes)
                 bar.set_postfix_str(f"{len(rows)} rows")
+        self._lacking[name] = set(self._seminar._lacking)
         return rows
 
     def _read(self, name: str) -> list[Row]:
@@ -258,7 +262,7 @@ def with_values(claims: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
     Args:
         claims: arguments of `Claims.add`, with "values" of what is counted, or with "margin", a function that gives one value per seed. One
-            whose rows are missing, or there for one seed only, is left out.
+            whose rows are missing is left out, and one with a single seed that is not "exact".
     """
     for claim in claims:
         if "values" in claim:
@@ -268,5 +272,5 @@ def with_values(claims: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             values = claim.pop("margin")()
         except NoTable:
             continue
-        if len(values) > 1:
+        if len(values) > 1 or claim.get("exact"):
             yield claim | {"values": values}

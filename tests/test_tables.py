@@ -64,10 +64,12 @@ def test_claims_without_numbers_are_left_out(read: Tables) -> None:
         {"name": "measured", "margin": lambda: read.values("methods", "OOD", method="FT")},
         {"name": "no such row", "margin": lambda: read.values("methods", "OOD", method="BYOL")},
         {"name": "one seed", "margin": lambda: np.array([1.0])},
+        {"name": "counted from a table", "margin": lambda: np.array([1.0]), "exact": True},
     ]
-    counted, measured = with_values(claims)
+    counted, measured, exact = with_values(claims)
     assert counted == {"exact": True, "name": "counted", "values": 3}
     assert measured["name"] == "measured" and len(measured["values"]) == 2 and "margin" not in measured
+    assert exact == {"name": "counted from a table", "exact": True, "values": np.array([1.0])}
 
 
 def test_a_column_may_be_called_name_or_column(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,3 +179,20 @@ def test_a_part_without_rows_is_measured_again_once_its_functions_are_there(tmp_
     assert tables["methods"] == []
     seminar["method"] = None
     assert tables["methods"] == [{"seed": 0}, {"seed": 1}]
+
+
+def test_a_part_is_measured_again_once_a_name_it_looked_for_is_there(tmp_path: Path) -> None:
+    @part(minutes=1)
+    def methods(s, seeds):
+        calls.append(len(calls))
+        yield {"method": "MAE", "seed": 0}
+        if hasattr(s, "DINO"):
+            yield {"method": "DINO", "seed": 0}
+        hasattr(s, "of_the_homework")
+
+    measure, names, calls = ModuleType("measure"), {}, []
+    measure.methods = methods
+    tables = Tables(tmp_path / "tables.json", measure, seminar=names, seeds=1, retrain=True)
+    assert len(tables["methods"]) == len(tables["methods"]) == 1 and len(calls) == 1
+    names["DINO"] = None
+    assert len(tables["methods"]) == len(tables["methods"]) == 2 and len(calls) == 2

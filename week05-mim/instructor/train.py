@@ -4,6 +4,7 @@
     python week05-mim/instructor/train.py queue                      trains every run that lacks its file in runs/, in order
     python week05-mim/instructor/train.py queue --only mae           one run, all seeds
     python week05-mim/instructor/train.py tune                       prints what settings of fine-tuning reach on validation concepts
+    python week05-mim/instructor/train.py judge --only mae           judges stored networks again, after a setting of the judges has changed
     python week05-mim/instructor/train.py tables                     measures the parts of assets/tables.json on what lies in runs/
     python week05-mim/instructor/train.py tables --only methods      one part
     python week05-mim/instructor/train.py commit                     writes the networks that notebooks load and their logs from runs/ into assets/
@@ -52,8 +53,14 @@ CHEAP |= dict(seeds=2, label_seeds=1, collapse_seeds=2, tune_epochs=1, scratch_e
 # what the trainings take of the homework
 HOMEWORK = ("normalise_patches", "random_masking", "restore_tokens", "mae_loss", "dino_loss", "update_centre")
 HOMEWORK += ("block_mask", "hog_targets", "supcon", "dense_match", "dense_loss")
-COMMITTED = {"mae": "mae", "dino": "dino", "maskfeat": "maskfeat"}  # file in assets/ -> run, seed 0
+COMMITTED = {
+    "mae": "mae",
+    "dino": "dino",
+    "maskfeat": "maskfeat",
+    "looc": "further-looc",
+}  # file in assets/ -> run, seed 0
 MASKS = {4: (6, 2), 6: (14, 4)}  # grid: hidden patches at most, of a block at least
+TUNE_RATES = (1e-3, 3e-3)
 RATE_SEED = 9  # not used again
 RATES = ("0.001", "0.002", "0.004")
 MORE_RATES = {"dino": ("0.0005",)}  # where an end of the grid won
@@ -134,19 +141,37 @@ def all_names() -> dict[str, Any]:
     return names | {name: homework[name] for name in HOMEWORK} | {"SimCLR": simclr_class(names), "supcon_in": supcon_in}
 
 
-def tune() -> None:
-    """Print the accuracy on validation concepts of settings of fine-tuning, of the run mae, seed 0, and two choices of labels."""
+def tune(only: list[str] | None) -> None:
+    """Print the accuracy on validation concepts that settings of fine-tuning reach, from seed 0 of each method, mean over two choices of labels."""
     names = Names(all_names())
     import helpers
     import measure
 
-    for epochs in (200, 400, 100):
-        for lr in (1e-3, 3e-3):
-            found = []
-            for k in range(2):
-                net = helpers.load_learner(file_of("mae", 0), measure.make(names, "mae", 0)).kept
-                found.append(helpers.tuned(net, "smoke", k, k, part="val", lr=lr, epochs=epochs)["tuned"])
-            print(f"{epochs} epochs, rate {lr:g}: {sum(found) / 2:.1f}", flush=True)
+    for run in only or measure.METHODS.values():
+        for epochs in names.SETTINGS["epochs"] if run == "mae" else (names.SETTINGS["tune_epochs"],):
+            for lr in TUNE_RATES:
+                found = []
+                for k in range(2):
+                    net = helpers.load_learner(file_of(run, 0), measure.make(names, run, 0)).kept
+                    net.read = "mean"
+                    found.append(helpers.tuned(net, names.SCALE, k, k, part="val", lr=lr, epochs=epochs)["tuned"])
+                print(f"{run}, {epochs} epochs, rate {lr:g}: {found}", flush=True)
+
+
+def judge(only: list[str] | None) -> None:
+    """Judge stored networks again, after a setting of the judges has changed."""
+    names = Names(all_names())
+    import helpers
+    import measure
+
+    for run, seed in queue_order():
+        file = file_of(run, seed).with_suffix(".json")
+        if (not only or run in only) and file.is_file():
+            entry = json.loads(file.read_text(encoding="utf-8"))
+            learner = helpers.load_learner(file_of(run, seed), measure.make(names, run, seed))
+            entry["log"] |= measure.judged(names, run, learner.kept, seed)
+            file.write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
+            print(run, seed, flush=True)
 
 
 def supcon_in(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -225,7 +250,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("masks", help="draw the block masks")
-    commands.add_parser("tune", help="try settings of fine-tuning on validation concepts")
+    for name, what in (
+        ("tune", "try settings of fine-tuning on validation concepts"),
+        ("judge", "judge what is there again"),
+    ):
+        commands.add_parser(name, help=what).add_argument("--only", action="append", help="a run; default: all")
     queued = commands.add_parser("queue", help="train what is not there")
     queued.add_argument("--only", action="append", help="a run, or the start of its name and *; default: all of them")
     queued.add_argument("--seed", type=int, help="of one seed only")
@@ -241,7 +270,9 @@ def main() -> None:
     if args.what == "masks":
         masks()
     elif args.what == "tune":
-        tune()
+        tune(args.only)
+    elif args.what == "judge":
+        judge(args.only)
     elif args.what == "queue":
         queue(args.only, args.last_first, args.seed)
     elif args.what == "tables":
