@@ -64,7 +64,7 @@ MAX_ERRORS = 3  # of one cell that are taken beyond its MAX_OUTPUT
 MAX_MESSAGE = 32 << 20  # bytes of one message of the kernel; a longer one closes its connection for good
 MAX_WAITING = 100  # messages that wait for this process; with more, the kernel drops what follows
 MAX_SCRATCH, MAX_FILES = 1 << 30, 20_000  # of all files together
-SENDING = 1000  # milliseconds that a request may wait to be sent: a kernel that closed its connection takes none, and nothing else runs here
+SENDING = 1000  # milliseconds that a request may wait to be sent, and all else here with it: no kernel takes one whose connection is closed
 RECONNECT = 10  # milliseconds between two tries to connect: a forked kernel has its sockets soon
 WATCH = 0.25  # seconds between two looks; meanwhile a kernel can only write, which takes its time
 GRACE = 10.0  # seconds that a cell has to end after it was interrupted
@@ -247,6 +247,7 @@ class _Execution:
         self.causes = Causes(self.notebook.cells, homework["cells"], request.cell_seconds)
         self.place = "its start"  # where the run is, in words
         self.cut: list[str] = []  # where the connection for outputs was closed
+        self.lost = False  # whether that for replies was: the cell that waits for one has no limit to reach
         self.left = MAX_ALL_OUTPUT
         _copy_public(week, scratch)
 
@@ -343,6 +344,7 @@ class _Execution:
     async def _end_without(self, replies: zmq.asyncio.Socket) -> None:
         """End the kernel when the connection for replies was closed: one is lost, and a cell would wait for it in vain."""
         await replies.get_monitor_socket(zmq.EVENT_DISCONNECTED).recv_multipart()
+        self.lost = True
         await asyncio.sleep(STOPPED)  # a kernel that ends closes it, too
         if await self.manager.provisioner.poll() is None:
             self.why_killed = self._closed()
@@ -414,7 +416,7 @@ class _Execution:
         """Make sure that the exception a cell ended with is among its outputs."""
         if self.at_its_limit:
             cell.outputs.append(NotebookNode(error_output(TIMEOUT, "", _AT_ITS_LIMIT["traceback"])))
-            self.verdict.timed_out = True
+            self.verdict.timed_out |= not self.lost
         elif not self.reply:
             cell.outputs.append(NotebookNode(error_output("DeadKernelError", "The notebook ended in this cell.")))
         else:

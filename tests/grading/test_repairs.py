@@ -77,7 +77,6 @@ def points(notebook: Notebook) -> float:
     """What the cells earn when they are executed in their order; the setup cell is left out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(WEEK)
-        patch.delitem(sys.modules, "helpers", raising=False)  # another week's
         return _points(
             tuple(
                 (cell["source"], cell["metadata"]["nbgrader"]["points"] if is_test(cell) else 0.0)
