@@ -334,7 +334,8 @@ def judged(s: Any, run: str, encoder: helpers.ViT, seed: int) -> Row:
     if run.startswith("label-") or (choosing and kind_of(run) in FROZEN):
         return found
     lr = settings["tune_lr"].get(kind_of(run), settings["tune_lr"]["mae"])
-    how = dict(lr=lr, epochs=settings["tune_epochs"], part="val" if choosing else "test")
+    epochs = settings["short_tune_epochs" if run.startswith("short-") else "tune_epochs"]
+    how = dict(lr=lr, epochs=epochs, part="val" if choosing else "test")
     if blank:
         _, lr, epochs = run.split("-") if choosing else (0, settings["scratch_lr"], settings["scratch_epochs"])
         how |= dict(lr=float(lr), epochs=int(epochs), layer_decay=1.0)

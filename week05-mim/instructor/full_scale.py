@@ -18,7 +18,7 @@ from lsdl.tables import Names
 WEEK = Path(__file__).resolve().parents[1]
 FEWER = {"width": 48, "depth": 1, "heads": 3, "decoder_depth": 1, "decoder_width": 24, "decoder_heads": 3, "codes": 16}
 FEWER |= {"dino_codes": 32, "dino_hidden": 32, "dino_bottleneck": 16, "local_views": 2, "scratch_epochs": 1}
-FEWER |= {"tune_epochs": 1, "collapse_seeds": 2, "live_steps": 2, "live_batch": 4, "queue": 16}
+FEWER |= {"tune_epochs": 1, "short_tune_epochs": 1, "collapse_seeds": 2, "live_steps": 2, "live_batch": 4, "queue": 16}
 
 
 def shorten(helpers: ModuleType) -> None:
