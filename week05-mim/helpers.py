@@ -265,6 +265,7 @@ def fine_tune(encoder: ViT, train: Labelled, classes: int, *, epochs: int = 100,
     """Encoder (changed in place) and a fresh head, trained with labels, the rate `layer_decay` times smaller per layer towards the pixels; a fresh encoder: from scratch with layer_decay 1."""
     torch.manual_seed(seed)
     device = next(encoder.parameters()).device
+    encoder.requires_grad_(True).pos_embed.requires_grad_(False)  # a teacher had no gradient; positions stay
     model = Classifier(encoder, nn.Linear(encoder.embed_dim, classes)).to(device)
     groups = param_groups_layer_decay(encoder, weight_decay, layer_decay=layer_decay)
     groups = [group | {"lr": lr * group["lr_scale"]} for group in groups]

@@ -50,6 +50,17 @@ def test_positions_have_the_numbers_of_transformers_in_another_order(helpers: Mo
     torch.testing.assert_close(helpers.sincos(5, 4, 32), expected, atol=1e-5, rtol=0)
 
 
+def test_fine_tuning_moves_all_weights_of_a_teacher_but_its_positions(
+    helpers: ModuleType, seminar: SimpleNamespace
+) -> None:
+    net = helpers.make_vit(seminar.SETTINGS).requires_grad_(False)  # as DINO keeps it
+    before = {name: p.clone() for name, p in net.named_parameters()}
+    images, labels = torch.randint(256, (20, 3, 32, 32), dtype=torch.uint8), torch.arange(20) % 4
+    helpers.fine_tune(net, (images, labels), 4, epochs=2)
+    still = {name for name, p in net.named_parameters() if torch.equal(p, before[name])}
+    assert still == {"pos_embed"}
+
+
 def test_both_ways_through_the_network_agree_and_other_sizes_pass(
     helpers: ModuleType, seminar: SimpleNamespace
 ) -> None:
