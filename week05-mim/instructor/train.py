@@ -142,17 +142,22 @@ def all_names() -> dict[str, Any]:
 
 
 def tune(only: list[str] | None) -> None:
-    """Print the accuracy on validation concepts that settings of fine-tuning reach, from seed 0 of each method, mean over two choices of labels."""
+    """Print the accuracy on validation concepts that settings of fine-tuning reach with two choices of labels.
+
+    It starts from the run that chose the method's rate, or where that was short from seed 0.
+    """
     names = Names(all_names())
     import helpers
     import measure
 
     for run in only or measure.METHODS.values():
+        long = run not in measure.FROZEN
+        file = file_of(f"rate-{run}-{names.SETTINGS['lr'][run]:g}", RATE_SEED) if long else file_of(run, 0)
         for epochs in names.SETTINGS["epochs"] if run == "mae" else (names.SETTINGS["tune_epochs"],):
             for lr in TUNE_RATES:
                 found = []
                 for k in range(2):
-                    net = helpers.load_learner(file_of(run, 0), measure.make(names, run, 0)).kept
+                    net = helpers.load_learner(file, measure.make(names, run, 0)).kept
                     net.read = "mean"
                     found.append(helpers.tuned(net, names.SCALE, k, k, part="val", lr=lr, epochs=epochs)["tuned"])
                 print(f"{run}, {epochs} epochs, rate {lr:g}: {found}", flush=True)
