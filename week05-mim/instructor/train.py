@@ -49,7 +49,17 @@ CHEAP = dict(
     dino_batch_size=16,
     collapse_steps=2,
 )
-CHEAP |= dict(seeds=2, label_seeds=1, collapse_seeds=2, tune_epochs=1, short_tune_epochs=1, scratch_epochs=1, long=1, codes=16, live_steps=2)
+CHEAP |= dict(
+    seeds=2,
+    label_seeds=1,
+    collapse_seeds=2,
+    tune_epochs=1,
+    short_tune_epochs=1,
+    scratch_epochs=1,
+    long=1,
+    codes=16,
+    live_steps=2,
+)
 # what the trainings take of the homework
 HOMEWORK = ("normalise_patches", "random_masking", "restore_tokens", "mae_loss", "dino_loss", "update_centre")
 HOMEWORK += ("block_mask", "hog_targets", "supcon", "dense_match", "dense_loss")
