@@ -869,4 +869,8 @@ MAIN = (  # the claims that the summary shows; all others are folded
     "DINO's neighbours beat raw pixels",
     "SupCon beats cross-entropy",
 )
-REASONS: dict[str, str] = {}  # why a statement of the literature does not hold here
+REASONS = {  # why a statement of the literature does not hold here, or is not decided
+    "codes are a better target than pixels": "k-means codes of raw patches are little more than rounded pixels; the paper's come from a trained network",
+    "HOG is a better target than pixels": "drawings have few textures, and MAE's target has no flat colour either",
+    "SupCon: L_out beats L_in": "nine in ten anchors have one positive, and then the two losses are equal",
+}
