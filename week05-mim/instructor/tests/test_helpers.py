@@ -38,7 +38,8 @@ def train(week: Path) -> ModuleType:
 @pytest.fixture(scope="module")
 def names(seminar: SimpleNamespace, train: ModuleType, solutions: dict[str, Any], homework: Homework) -> Names:
     with homework.at_home():
-        given = {name: solutions[name] for name in train.HOMEWORK} | {"SimCLR": train.simclr_class(vars(seminar))}
+        given = {name: solutions[name] for name in train.HOMEWORK} | {"supcon_in": train.supcon_in}
+        given["SimCLR"] = train.simclr_class(vars(seminar))
     return Names(vars(seminar) | given | {"device": torch.device("cpu")})
 
 
