@@ -131,13 +131,6 @@ def paper_hog(image: Tensor, cell: int) -> np.ndarray:
     return found / np.sqrt((found**2).sum(-1, keepdims=True) + 1e-10)
 
 
-def as_cells(predicted: Tensor, hidden: Tensor) -> np.ndarray:
-    """What MaskFeat predicts, (L, 3 9 c c) ordered (channel, bin, row, column), as `library_hog`; nothing where a patch is not hidden (L,)."""
-    side, c = math.isqrt(len(predicted)), math.isqrt(predicted.shape[1] // 27)
-    cells = (predicted * hidden[:, None]).view(side, side, 3, 9, c, c)
-    return cells.permute(2, 0, 4, 1, 5, 3).reshape(3, side * c, side * c, 9).numpy()
-
-
 def draw_hogs(image: Tensor, hogs: Mapping[str, np.ndarray], title: str, exchanged: str = "") -> plt.Axes:
     """A picture (3, S, S) and beside it histograms, in each cell nine strokes *along* the edges, as strong as the vote.
 

@@ -229,7 +229,7 @@ def load_learner(name: str | Path, learner: Learner) -> Learner:
     """
     file = name if isinstance(name, Path) else ASSETS / f"{name}.safetensors"
     if not file.is_file():
-        known = ", ".join(sorted(p.stem for p in ASSETS.glob("*.json") if p.stem != "tables"))
+        known = ", ".join(sorted(p.stem for p in ASSETS.glob("*.json") if p.stem not in ("tables", "masks")))
         raise FileNotFoundError(f"There is no checkpoint {name!r} in assets; there are: {known}.")
     read_into(learner, file)
     return learner

@@ -66,7 +66,6 @@ HOMEWORK += ("block_mask", "hog_targets", "supcon", "dense_match", "dense_loss")
 COMMITTED = {
     "mae": "mae",
     "dino": "dino",
-    "maskfeat": "maskfeat",
     "looc": "further-looc",
 }  # file in assets/ -> run, seed 0
 MASKS = {4: (6, 2), 6: (14, 4)}  # grid: hidden patches at most, of a block at least
@@ -226,7 +225,10 @@ def masks() -> None:
         found[f"{grid}x{grid}"] = torch.stack(
             [draw(grid, grid, count, least, rng).flatten().to(torch.uint8) for _ in range(1000)]
         )
-    save_file(found, ASSETS / "masks.safetensors")
+    file = ASSETS / "masks.safetensors"
+    save_file(found, file)
+    log = file.with_suffix(".json")
+    log.write_text(json.dumps({"masks": MASKS, "sha256": digests(log, file)}) + "\n", encoding="utf-8")
 
 
 def tables(parts: list[str] | None) -> None:
