@@ -876,5 +876,6 @@ REASONS = {  # why a statement of the literature does not hold here, or is not d
     "HOG is a better target than pixels": "drawings have few textures, and MAE's target has no flat colour either",
     "DINO's neighbours beat raw pixels": "200,000 views are few: the paper's network saw a billion, and moved drawings of 32 pixels still overlap",
     "DINO: fine-tuning beats scratch": "half as many epochs of fine-tuning, and DINO asks for agreement of views, which a colour or a coarse shape can give",
+    "LooC: the space that shares the turn tells it better than Z_0": "45,000 pictures do not teach quarter turns, which ask how things usually stand",
     "SupCon: L_out beats L_in": "nine in ten anchors have one positive, and then the two losses are equal",
 }
