@@ -32,13 +32,14 @@ from lsdl.cells import source_of, tags
 
 sys.path.insert(0, os.getcwd())
 load, cheap = lsdl.settings.load_settings, json.loads(sys.argv[1])
+notebook = {"__name__": "__main__"}  # its names are its own: a seminar may call something `cell`
 lsdl.settings.load_settings = lambda *args, **options: load(*args, **options) | cheap
 cells = [cell for cell in json.load(open("seminar.ipynb", encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
 for cell in sorted(cells, key=lambda cell: "further" in tags(cell)):
     source = source_of(cell) + ("\\nRETRAIN = True" if "parameters" in tags(cell) else "")
-    exec(compile(source, f"cell {cell['id']}", "exec"), globals())
+    exec(compile(source, f"cell {cell['id']}", "exec"), notebook)
     print(f"{time.process_time():.1f} CPU s after {cell['id']}", file=sys.stderr)
-assert not tables.unused, "parts that nothing uses"
+assert not notebook["tables"].unused, "parts that nothing uses"
 """
 
 
