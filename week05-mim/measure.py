@@ -757,9 +757,9 @@ def _more(t: Tables) -> Iterator[dict]:
             margin=between(t, "tuned", "MAE", rival),
             condition=f"the same pictures seen; {TASK}",
         )
-    for method in ("BEiT", "MaskFeat", "pixel regression", "DINO", "SimCLR"):
+    for method in METHODS:
         yield dict(
-            name=f"{method}: fine-tuning beats scratch",
+            name=f"{method}: fine-tuning for half as long beats scratch",
             margin=between(t, "tuned", method, SCRATCH),
             condition=f"{TASK}; {method} tuned for 200 epochs, scratch for 400",
         )
@@ -875,7 +875,7 @@ REASONS = {  # why a statement of the literature does not hold here, or is not d
     "codes are a better target than pixels": "k-means codes of raw patches are little more than rounded pixels; the paper's come from a trained network",
     "HOG is a better target than pixels": "drawings have few textures, and MAE's target has no flat colour either",
     "DINO's neighbours beat raw pixels": "200,000 views are few: the paper's network saw a billion, and moved drawings of 32 pixels still overlap",
-    "DINO: fine-tuning beats scratch": "half as many epochs of fine-tuning, and DINO asks for agreement of views, which a colour or a coarse shape can give",
+    "DINO: fine-tuning for half as long beats scratch": "half as many epochs of fine-tuning, and DINO asks for agreement of views, which a colour or a coarse shape can give",
     "LooC: the space that shares the turn tells it better than Z_0": "45,000 pictures do not teach quarter turns, which ask how things usually stand",
     "SupCon: L_out beats L_in": "nine in ten anchors have one positive, and then the two losses are equal",
 }

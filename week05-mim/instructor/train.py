@@ -63,11 +63,7 @@ CHEAP |= dict(
 # what the trainings take of the homework
 HOMEWORK = ("normalise_patches", "random_masking", "restore_tokens", "mae_loss", "dino_loss", "update_centre")
 HOMEWORK += ("block_mask", "hog_targets", "supcon", "dense_match", "dense_loss")
-COMMITTED = {
-    "mae": "mae",
-    "dino": "dino",
-    "looc": "further-looc",
-}  # file in assets/ -> run, seed 0
+COMMITTED = {"mae": "mae", "dino": "dino", "looc": "further-looc"}  # file in assets/ -> run, seed 0
 MASKS = {4: (6, 2), 6: (14, 4)}  # grid: hidden patches at most, of a block at least
 TUNE_RATES = (1e-3, 3e-3)
 RATE_SEED = 9  # not used again
