@@ -245,7 +245,9 @@ def momentum_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """A copy of the momentum buffers by parameter name; zeros before the first step."""
     buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in net.named_parameters()}
     shapes = dict(net.named_parameters())
-    return {name: (torch.zeros_like(shapes[name]) if b is None else b).detach().cpu().clone() for name, b in buffers.items()}
+    return {
+        name: (torch.zeros_like(shapes[name]) if b is None else b).detach().cpu().clone() for name, b in buffers.items()
+    }
 
 
 def update(net: nn.Module, data: Labelled, *, seed: int = 0, size: int = 64, augmented: bool = True) -> nn.Module:
@@ -344,4 +346,6 @@ def load_states(file: str | Path) -> dict[str, State]:
 def save_states(states: Mapping[str, State], file: Path, dtype: torch.dtype | None = None) -> None:
     """Write what `load_states` reads; floating-point numbers as `dtype`, None: as they are."""
     flat = {f"{name}/{key}": value for name, state in states.items() for key, value in state.items()}
-    save_file({k: v.to(dtype if dtype and v.is_floating_point() else v.dtype).contiguous() for k, v in flat.items()}, file)
+    save_file(
+        {k: v.to(dtype if dtype and v.is_floating_point() else v.dtype).contiguous() for k, v in flat.items()}, file
+    )

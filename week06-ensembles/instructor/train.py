@@ -1,0 +1,198 @@
+"""The trainings behind assets/, by the functions of homework and seminar: nothing is written twice.
+
+    python week06-ensembles/instructor/train.py queue                      trains every run that lacks its file in runs/, in order
+    python week06-ensembles/instructor/train.py queue --core               those that the main claims need, and no other
+    python week06-ensembles/instructor/train.py queue --only "ft-*"        some runs
+    python week06-ensembles/instructor/train.py list                       what there is and what is not
+
+A run is runs/NAME-SEED.safetensors with its log NAME-SEED.json. Files that are there are not trained again, so a queue that was stopped goes on where
+it was; several processes share a queue (NAME-SEED.taken holds the number of the process), and wait for what another one is training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names
+from lsdl.settings import load_settings
+from lsdl.tables import Names
+
+WEEK = Path(__file__).resolve().parents[1]
+ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
+# SETTINGS with which a test runs the seminar with RETRAIN = True: an epoch or two of two steps, two seeds
+CHEAP: dict[str, Any] = dict(
+    epochs=4,
+    batch_size=305,
+    pool=4,
+    seeds=2,
+    split_epochs=[0, 1],
+    grid=3,
+    cycles=2,
+    long=2,
+    average_from=2,
+    fge_cycle=1,
+    fge_epochs=2,
+    swag_samples=2,
+    swag_columns=2,
+    sgld_cycles=2,
+    sgld_noisy=1,
+)
+CHEAP |= dict(
+    pretrain_steps=2,
+    pretrain_batch=32,
+    towers=2,
+    tune_epochs=1,
+    tuned=4,
+    members=3,
+    ratios=[1, 4],
+    soup_rates=[0.02],
+    soup_epochs=[1],
+    live_epochs=1,
+    live_average=1,
+)
+
+
+def queue_order(settings: dict[str, Any]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Runs and seeds, what is most needed first: those that the main claims need, and further ones."""
+    seeds, few = range(settings["seeds"]), range(min(3, settings["seeds"]))
+    late = seeds[len(few) :]
+    order = [("pool", seed) for seed in range(settings["pool"])]
+    order += [("tower", 0), ("probe", 0)]
+    order += [(f"split-{epoch}", seed) for seed in few for epoch in settings["split_epochs"]]
+    order += [(f"swa-{rate:g}", seed) for rate in settings["average_rates"] for seed in seeds]
+    order += [(kind, seed) for kind in ("sse", "fge") for seed in seeds]
+    order += [(f"ft-{head}", seed) for seed in range(settings["tuned"]) for head in ("probe", "own", "shared")]
+    order += [("soup", seed) for seed in few]
+    star = [f"{kind}-{ratio:g}" for ratio in settings["ratios"] for kind in ("starsse", "transfersse")]
+    order += [(name, seed) for seed in few for name in star]
+    towers = range(1, settings["towers"])
+    order += [(name, which) for which in towers for name in ("tower", "probe")]
+    order += [(f"ft-probe-{which}", seed) for which in towers for seed in seeds]
+    order += [(f"split-{epoch}", seed) for seed in late for epoch in settings["split_epochs"]]
+    order += [("soup", seed) for seed in late] + [(name, seed) for seed in late for name in star]
+    order += [("sse-long", seed) for seed in seeds]
+    further = [(f"csgld-{heat}", seed) for seed in seeds for heat in ("cold", "one")]
+    return order, further
+
+
+def all_names(settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The names of the seminar, and of the homework those that there are."""
+    return seminar_names(WEEK, settings)
+
+
+def alive(claim: Path) -> bool:
+    """Whether the process that took a run still runs."""
+    try:
+        os.kill(int(claim.read_text() or 0), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def take(claim: Path) -> bool:
+    """Claim a run for this process; False where another one has it."""
+    if claim.is_file() and not alive(claim):
+        claim.unlink(missing_ok=True)
+    try:
+        with open(claim, "x") as stream:
+            stream.write(str(os.getpid()))
+    except FileExistsError:
+        return False
+    return True
+
+
+def train(names: dict[str, Any], name: str, seed: int) -> None:
+    """Train one run and write it with its log; the log last, so that what has a log is whole."""
+    import runs
+
+    started = clocks()
+    runs._RUNS.clear()  # a process that trains all of them would keep all of them
+    run = runs.make(Names(names), name, seed)
+    file = runs.write(run, RUNS, name, seed)
+    log = file.with_suffix(".json")
+    entry = about_run(started) | {"cpu_seconds": round(clocks()[1] - started[1], 1), "run": name, "seed": seed}
+    entry |= {"log": run.log, "sha256": digests(log, file)}
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
+    part.replace(log)
+    print(f"{name} {seed}: {entry['cpu_seconds']} CPU s, training error {run.log.get('train error')}", flush=True)
+
+
+def queue(only: list[str] | None, core: bool = False, settings: dict[str, Any] | None = None) -> None:
+    """Train what is not there, in order; what starts from a run that another process is training waits for it."""
+    names = all_names(settings)
+    import runs
+
+    RUNS.mkdir(exist_ok=True)
+    runs.stored(RUNS)
+    first, further = queue_order(names["SETTINGS"])
+    wanted = [run for run in (first if core else first + further) if not only or any(fnmatch(run[0], o) for o in only)]
+    while True:
+        left = [run for run in wanted if not log_of(*run).is_file()]
+        busy = progress = False
+        for name, seed in left:
+            claim = log_of(name, seed).with_suffix(".taken")
+            if not take(claim):
+                busy = True
+                continue
+            try:
+                if not log_of(name, seed).is_file():  # since the list was made
+                    train(names, name, seed)
+                    progress = True
+            except runs.Missing as error:
+                print(f"{name} {seed} waits: {error}", flush=True)
+            finally:
+                claim.unlink()
+        if not left or not (busy or progress):
+            break
+        if not progress:
+            time.sleep(5)
+
+
+def log_of(name: str, seed: int) -> Path:
+    return RUNS / f"{name}-{seed}.json"
+
+
+def show() -> None:
+    """Print how many runs of each name there are, and the CPU minutes that they took."""
+    spent = 0.0
+    counts: dict[str, list[int]] = {}
+    for part in queue_order(load_settings("smoke", WEEK / "settings.toml")):
+        for name, seed in part:
+            done = log_of(name, seed).is_file()
+            spent += json.loads(log_of(name, seed).read_text())["cpu_seconds"] / 60 if done else 0
+            counts.setdefault(name, [0, 0])[0] += done
+            counts[name][1] += 1
+    for name, (done, of) in counts.items():
+        print(f"{name:20} {done} of {of}")
+    print(f"{spent:.0f} CPU minutes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", required=True)
+    queued = commands.add_parser("queue", help="train what is not there")
+    queued.add_argument("--only", action="append", help="a run's name, stars allowed; default: all of them")
+    queued.add_argument("--core", action="store_true", help="what the main claims need")
+    commands.add_parser("list", help="what there is")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    os.chdir(WEEK)
+    sys.path.insert(0, str(WEEK))
+    if args.what == "queue":
+        queue(args.only, args.core)
+    else:
+        show()
+
+
+if __name__ == "__main__":
+    main()
