@@ -1,9 +1,11 @@
-"""Week 06: the task, augmentation, the training loop, BatchNorm's update and the scores; no solutions. The networks are in nets.py."""
+"""Week 06: the task, augmentation, the training loop, BatchNorm's update and the files; no solutions.
+
+The networks are in nets.py, what is computed from predictions in scores.py, full scale's files in cifar.py; their names are here, too.
+"""
 
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from cifar import cifar100, corrupted
 from nets import *  # noqa: F403
 from safetensors.torch import load_file, save_file
+from scores import *  # noqa: F403
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
@@ -69,6 +73,11 @@ class Task:
     def home(self) -> str:
         return next(iter(self.tests))
 
+    @property
+    def labels(self) -> dict[str, Tensor]:
+        """Of "val" and every test."""
+        return {name: labels for name, (_, labels) in {"val": self.val, **self.tests}.items()}
+
 
 @lru_cache
 def load_task(scale: str, root: str | None = None) -> Task:
@@ -99,40 +108,6 @@ def load_task(scale: str, root: str | None = None) -> Task:
     tests = {"CIFAR-100": cifar100(folder, train=False)[:2]}
     tests |= {name: corrupted(folder, name, 3) for name in CORRUPTIONS}
     return Task(names, (images[~val], labels[~val]), (images[val], labels[val]), tests, CORRUPTIONS)
-
-
-def cifar100(folder: Path, train: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Pictures, labels and class names from CIFAR-100's python pickles.
-
-    Raises:
-        FileNotFoundError: they are not there.
-    """
-    from torchvision.datasets import CIFAR100
-
-    file = folder / "cifar-100-python"
-    if not file.is_dir():
-        raise FileNotFoundError(f"{file} is not there: set CIFAR to the folder of CIFAR-100's python version.")
-    try:
-        data = CIFAR100(str(folder), train=train, download=False)
-        images, labels, names = data.data, data.targets, data.classes
-    except RuntimeError:  # torchvision asks for the original's checksums, which a stand-in does not have
-        with open(file / ("train" if train else "test"), "rb") as stream:
-            found = pickle.load(stream, encoding="latin1")
-        with open(file / "meta", "rb") as stream:
-            names = pickle.load(stream, encoding="latin1")["fine_label_names"]
-        images = np.vstack(found["data"]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        labels = found["fine_labels"]
-    return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels), tuple(names)
-
-
-def corrupted(folder: Path, name: str, strength: int) -> Labelled:
-    """Pictures and labels of CIFAR-100-C: 10,000 pictures for each strength from 1 to 5, one after the other."""
-    images, labels = (np.load(folder / "CIFAR-100-C" / f"{file}.npy", mmap_mode="r") for file in (name, "labels"))
-    n = len(labels) // 5
-    part = slice((strength - 1) * n, strength * n)
-    return torch.from_numpy(images[part].copy()).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(
-        labels[part].copy()
-    ).long()
 
 
 # Augmentation and training
@@ -272,7 +247,7 @@ def fit_head(net: nn.Module, data: Labelled) -> nn.Module:
     return net
 
 
-# Scores
+# Predictions
 
 
 def _parts(net: nn.Module, images: Tensor) -> list[Tensor]:
@@ -297,39 +272,6 @@ def all_log_probs(net: nn.Module, task: Task) -> dict[str, Tensor]:
     return {name: log_probs(net, images) for name, (images, _) in {"val": task.val, **task.tests}.items()}
 
 
-TEMPERATURES = torch.logspace(-1, 1, 60)  # their NLL is a curve whose lowest point is good to 4 % in T
-
-
-def curve(log_p: Tensor, labels: Tensor) -> Tensor:
-    """(60,) NLL at each of TEMPERATURES; log_p (n, C)."""
-    return torch.stack([nll((log_p / t).log_softmax(1), labels) for t in TEMPERATURES])
-
-
-def nll(log_p: Tensor, labels: Tensor) -> Tensor:
-    """Mean negative log-likelihood of labels (n,) under log_p (n, C)."""
-    return F.nll_loss(log_p, labels)
-
-
-def cooled(log_p: Tensor, fitted: Tensor, labels: Tensor) -> Tensor:
-    """log_p (n, C) at the temperature of lowest NLL on others: `fitted` (m, C) with `labels` (m,)."""
-    return (log_p / TEMPERATURES[curve(fitted, labels).argmin()]).log_softmax(1)
-
-
-def calibrated_nll(log_p: Tensor, labels: Tensor, halvings: int = 5) -> float:
-    """The set halved at random, the temperature fitted on one half, NLL on the other, both ways; mean of all (Ashukha et al. 2020)."""
-    found = []
-    for k in range(halvings):
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(k))
-        for a, b in (order.chunk(2), order.chunk(2)[::-1]):
-            found.append(nll(cooled(log_p[b], log_p[a], labels[a]), labels[b]).item())
-    return float(np.mean(found))
-
-
-def brier(log_p: Tensor, labels: Tensor) -> float:
-    """Squared distance of the probabilities from the label's corner, mean over pictures: 0 to 2."""
-    return (log_p.exp() - F.one_hot(labels, log_p.shape[1])).square().sum(1).mean().item()
-
-
 # Files
 
 
@@ -349,3 +291,9 @@ def save_states(states: Mapping[str, State], file: Path, dtype: torch.dtype | No
     save_file(
         {k: v.to(dtype if dtype and v.is_floating_point() else v.dtype).contiguous() for k, v in flat.items()}, file
     )
+
+
+def load_pool() -> dict[str, Labelled]:
+    """log p (K, n, C) float32 of K nets from scratch and labels (n,), on "val", "test" and three other styles, from assets/pool.safetensors."""
+    found = load_states("pool")
+    return {name: (log_p, found["labels"][name].long()) for name, log_p in found["log_p"].items()}

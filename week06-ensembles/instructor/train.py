@@ -4,6 +4,8 @@
     python week06-ensembles/instructor/train.py queue --core               those that the main claims need, and no other
     python week06-ensembles/instructor/train.py queue --only "ft-*"        some runs
     python week06-ensembles/instructor/train.py list                       what there is and what is not
+    python week06-ensembles/instructor/train.py tables [--only PART]       measures assets/tables.json on the runs that there are
+    python week06-ensembles/instructor/train.py commit [--only FILE]       writes assets/FILE.safetensors from the runs
 
 A run is runs/NAME-SEED.safetensors with its log NAME-SEED.json. Files that are there are not trained again, so a queue that was stopped goes on where
 it was; several processes share a queue (NAME-SEED.taken holds the number of the process), and wait for what another one is training.
@@ -22,23 +24,27 @@ from typing import Any
 
 import torch
 
-from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names
+from lsdl.author.homework import Homework
+from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
 from lsdl.settings import load_settings
-from lsdl.tables import Names
+from lsdl.tables import Names, Tables
 
 WEEK = Path(__file__).resolve().parents[1]
 ASSETS, RUNS = WEEK / "assets", WEEK / "runs"
+# what runs and tables take of the homework
+HOMEWORK = ("swag_collect", "swag_sample", "greedy_soup", "deep_ensemble_equivalent", "lookaround_round")
+POOL, STYLES = 12, ("emojione", "openmoji", "fluent-3d")  # what the homework's report gets
 # SETTINGS with which a test runs the seminar with RETRAIN = True: an epoch or two of two steps, two seeds
 CHEAP: dict[str, Any] = dict(
-    epochs=4,
+    epochs=2,
     batch_size=305,
-    pool=4,
+    pool=10,
     seeds=2,
     split_epochs=[0, 1],
     grid=3,
     cycles=2,
-    long=2,
-    average_from=2,
+    long=3,
+    average_from=1,
     fge_cycle=1,
     fge_epochs=2,
     swag_samples=2,
@@ -85,8 +91,10 @@ def queue_order(settings: dict[str, Any]) -> tuple[list[tuple[str, int]], list[t
 
 
 def all_names(settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The names of the seminar, and of the homework those that there are."""
-    return seminar_names(WEEK, settings)
+    """The names of the seminar, and those of the homework's that runs and tables take."""
+    names = seminar_names(WEEK, settings)
+    homework = Homework(WEEK).namespace()
+    return names | {name: homework[name] for name in HOMEWORK}
 
 
 def alive(claim: Path) -> bool:
@@ -177,6 +185,67 @@ def show() -> None:
     print(f"{spent:.0f} CPU minutes")
 
 
+def tables(parts: list[str] | None) -> None:
+    """Measure parts of assets/tables.json on the runs that there are; each is written when it is ready."""
+    names = all_names()
+    import measure
+    import runs
+
+    runs.stored(RUNS)
+    file = ASSETS / "tables.json"
+    found = Tables(file, measure, seminar=names, seeds=names["SETTINGS"]["seeds"], retrain=True)
+    for part in parts or found.parts:
+        started = clocks()
+        rows = found[part]
+        write_table(file, part, rows, about_run(started))
+        print(f"{part}: {len(rows)} rows, {clocks()[1] - started[1]:.0f} CPU s", flush=True)
+
+
+def commit(files: list[str] | None) -> None:
+    """Write what notebooks load into assets/, in half precision: the pool's log p, nets, a start, a tower with fine-tunings."""
+    names = all_names()
+    import helpers
+    import runs
+
+    runs.stored(RUNS)
+    s, task, half = Names(names), names["task"], torch.float16
+
+    def pool() -> tuple[dict[str, Any], list[tuple[str, int]]]:
+        """Predictions of some nets on validation, test and three styles."""
+        chosen = [("pool", seed) for seed in range(POOL)]
+        sets = {"val": "val", "test": task.home} | {style: style for style in STYLES}
+        found = [runs.get(s, *run).log_p for run in chosen]
+        log_p = {name: torch.cat([one[of] for one in found]) for name, of in sets.items()}
+        return {"log_p": log_p, "labels": {name: task.labels[of].to(torch.uint8) for name, of in sets.items()}}, chosen
+
+    def nets() -> tuple[dict[str, Any], list[tuple[str, int]]]:
+        """Three nets: states "0", "1" and "2"."""
+        chosen = [("pool", seed) for seed in range(3)]
+        return {str(seed): runs.get(s, *run).states["final"] for seed, run in enumerate(chosen)}, chosen
+
+    def start() -> tuple[dict[str, Any], list[tuple[str, int]]]:
+        """Net 0 where averages leave its run, and its momentum there: "epoch 40" and "momentum"."""
+        epoch, states = names["SETTINGS"]["average_from"], runs.get(s, "pool", 0).states
+        return {f"epoch {epoch}": states[str(epoch)], "momentum": states[f"{epoch} momentum"]}, [("pool", 0)]
+
+    def tower() -> tuple[dict[str, Any], list[tuple[str, int]]]:
+        """The pretrained tower under the linear probe, "probe", and four fine-tunings of it, "0" to "3"."""
+        chosen = [("probe", 0), *(("ft-probe", seed) for seed in range(4))]
+        states = [runs.get(s, *run).states["0"] for run in chosen]
+        return dict(zip(["probe", "0", "1", "2", "3"], states, strict=True)), chosen
+
+    makers = {"pool": pool, "nets": nets, "start": start, "tower": tower}
+    for name in files or makers:
+        states, chosen = makers[name]()
+        file = ASSETS / f"{name}.safetensors"
+        helpers.save_states(states, file, half)
+        log = file.with_suffix(".json")
+        said = {f"{run}-{seed}": json.loads(log_of(run, seed).read_text(encoding="utf-8")) for run, seed in chosen}
+        entry = {"runs": said, "sha256": digests(log, file)}
+        log.write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
+        print(file.name, file.stat().st_size, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
@@ -184,12 +253,20 @@ def main() -> None:
     queued.add_argument("--only", action="append", help="a run's name, stars allowed; default: all of them")
     queued.add_argument("--core", action="store_true", help="what the main claims need")
     commands.add_parser("list", help="what there is")
+    measured = commands.add_parser("tables", help="measure the seminar's tables")
+    measured.add_argument("--only", action="append", help="a part; default: all of them")
+    committed = commands.add_parser("commit", help="write what notebooks load into assets/")
+    committed.add_argument("--only", action="append", help="a file's name: pool, nets, start or tower; default: all")
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.chdir(WEEK)
     sys.path.insert(0, str(WEEK))
     if args.what == "queue":
         queue(args.only, args.core)
+    elif args.what == "tables":
+        tables(args.only)
+    elif args.what == "commit":
+        commit(args.only)
     else:
         show()
 
