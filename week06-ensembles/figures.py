@@ -108,7 +108,9 @@ def plot_gains(t: Tables, sets: Mapping[str, str], title: str) -> plt.Axes:
     """
     ax = plt.subplots(figsize=(7.5, 2.8), layout="constrained")[1]
     for shift, (score, colour) in zip((-0.2, 0.2), (("raw", "0.35"), ("home", "C0")), strict=True):
-        gains = [t.values("gains", f"{score} member", set=s) - t.values("gains", f"{score} ensemble", set=s) for s in sets]
+        gains = [
+            t.values("gains", f"{score} member", set=s) - t.values("gains", f"{score} ensemble", set=s) for s in sets
+        ]
         mean, error = np.array([mean_and_se(gain) for gain in gains]).T
         ax.bar(np.arange(len(sets)) + shift, mean, 0.4, yerr=error, capsize=2, color=colour, label=f"{score} NLL")
     ax.set_xticks(range(len(sets)), list(sets.values()), fontsize=8)
@@ -130,7 +132,12 @@ def plot_diversity(t: Tables, epochs: Sequence[int], title: str) -> plt.Axes:
     ax.errorbar(*zip(*parted, strict=True), label="children, by epoch of parting", capsize=2, color="0.5", marker=".")
     for k, (x, y, *_) in zip(epochs, parted, strict=True):
         ax.annotate(str(k), (x, y), xytext=(4, -9), textcoords="offset points", fontsize=8, color="0.3")
-    styles = {"one run's epochs": "one net", "SWAG samples": "SWAG", "SSE snapshots": "SSE", "other seeds": "deep ensemble"}
+    styles = {
+        "one run's epochs": "one net",
+        "SWAG samples": "SWAG",
+        "SSE snapshots": "SSE",
+        "other seeds": "deep ensemble",
+    }
     for kind, style in styles.items():
         if kind in kinds:
             changes = {"linestyle": "", "markersize": 7} | ({"marker": "p"} if style == "one net" else {})
