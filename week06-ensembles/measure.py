@@ -123,7 +123,7 @@ def states_of(s: Any, kind: str, pair: int) -> list[State]:
 
 
 @cache
-def path(s: Any, kind: str, pair: int, update: bool = True) -> Tensor:
+def path(s: Any, kind: str, pair: int, update: bool) -> Tensor:
     """Training error in percent at the points of the grid, (points,): two parts want it."""
     net = runs.blank(s, tower=kind in HEADS)
     return s.errors_along(net, *states_of(s, kind, pair), points=s.SETTINGS["grid"], update=update)
@@ -158,7 +158,7 @@ def profiles(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     """Training error in percent along each of the paths, with updated statistics."""
     for kind in kinds(s):
         for pair in pairs_of(s, kind, seeds):
-            errors = path(s, kind, pair)
+            errors = path(s, kind, pair, True)
             for alpha, error in zip(torch.linspace(0, 1, len(errors)).tolist(), errors.tolist(), strict=True):
                 yield {"kind": kind, "seed": pair, "alpha": alpha, "error": error}
 
