@@ -12,21 +12,24 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
+import further
 import helpers
 import numpy as np
 import runs
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.functional as tv
+from further import curves, optimisers, plane, samples, simplex  # noqa: F401
 from runs import State
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel
 
 from lsdl.claims import Claims
-from lsdl.tables import Row, Tables, part, with_values
+from lsdl.tables import Names, Row, Tables, part, with_values
 
-# the parts of the further sections come here: from further import curves, optimisers, plane, samples, simplex
+runs.MAKE |= further.MAKE
+runs.NEEDS |= further.NEEDS
 
 SIZES = (3, 5, 10)  # of the deep ensembles in the tables
 FIVE = 5  # nets in a deep ensemble of the claims
@@ -90,6 +93,28 @@ def accuracy(net: nn.Module, data: helpers.Labelled) -> float:
 def mean_numbers(rows: Sequence[Row]) -> Row:
     """The mean of each column."""
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def shipped(name: str, names: Mapping[str, Any]) -> dict[str, State]:
+    """Networks that live cells start from, by name: of assets/, or with `retrain` the runs that they come from.
+
+    Args:
+        name: "nets", three from scratch; "start", a net where SWA leaves its run, at smoke "epoch 40", and its "momentum"; "tower", the pretrained one
+            under a linear "probe"; "fine-tunings" of it, four.
+        names: of the seminar.
+    """
+    if not names["retrain"]:
+        found = helpers.load_states("tower" if name == "fine-tunings" else name)
+        return {key: state for key, state in found.items() if key != "probe" or name == "tower"}
+    s = Names(names)
+    if name == "nets":
+        return {str(seed): runs.get(s, "pool", seed).states["final"] for seed in range(3)}
+    if name == "start":
+        epoch, states = s.SETTINGS["average_from"], runs.get(s, "pool", 0).states
+        return {"epoch 40": states[str(epoch)], "momentum": states[f"{epoch} momentum"]}
+    if name == "tower":
+        return {"probe": runs.get(s, "probe", 0).states["0"]}
+    return {str(seed): runs.get(s, "ft-probe", seed).states["0"] for seed in range(min(4, s.SETTINGS["tuned"]))}
 
 
 # Paths
@@ -677,6 +702,40 @@ def _star(t: Tables) -> Iterator[dict]:
     )
 
 
+def _samples(t: Tables) -> Iterator[dict]:
+    yield dict(
+        name="cSGLD: cold samples are below those of the posterior",
+        margin=under(t, "samples", "calibrated", "method", "cSGLD, one", "cSGLD, cold"),
+        condition=f"{CALIBRATED}; temperature 1 minus 1/N, nine samples each",
+        paper="Wenzel et al. 2020, figure 1: the cold posterior effect",
+    )
+
+    def margin() -> np.ndarray:
+        laplace = t.values("samples", "calibrated", method="KFAC-Laplace, exact")
+        three = t.values("scores", "calibrated", method="deep ensemble of 3")
+        return laplace[: len(three)] - three[: len(laplace)]
+
+    yield dict(
+        name="KFAC-Laplace is above deep ensembles of 3",
+        margin=margin,
+        condition=f"{CALIBRATED}; each net's last layer, exact form, minus a disjoint ensemble",
+        paper="Ashukha et al. 2020, figure 3",
+    )
+
+
+def _optimisers(t: Tables) -> Iterator[dict]:
+    for method, paper in (
+        ("Lookahead", "Zhang et al. 2019, table 1: better accuracy"),
+        ("Lookaround", "Zhang et al. 2023, table 1: better accuracy"),
+    ):
+        yield dict(
+            name=f"{method} is below SGD",
+            margin=under(t, "optimisers", "calibrated", "method", "SGD", method),
+            condition=f"{CALIBRATED}; equal gradient steps",
+            paper=paper,
+        )
+
+
 SECTIONS = {
     "paths": _paths,
     "ensembles": _ensembles,
@@ -684,6 +743,8 @@ SECTIONS = {
     "averages": _averages,
     "soups": _soups,
     "star": _star,
+    "samples": _samples,
+    "optimisers": _optimisers,
 }
 MAIN = (  # the claims that the summary shows; all others are folded
     "two scratch nets: barrier above 2 points",

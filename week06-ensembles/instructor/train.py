@@ -69,6 +69,8 @@ CHEAP |= dict(
 
 def queue_order(settings: dict[str, Any]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Runs and seeds, what is most needed first: those that the main claims need, and further ones."""
+    import further
+
     seeds, few = range(settings["seeds"]), range(min(3, settings["seeds"]))
     late = seeds[len(few) :]
     order = [("pool", seed) for seed in range(settings["pool"])]
@@ -86,8 +88,8 @@ def queue_order(settings: dict[str, Any]) -> tuple[list[tuple[str, int]], list[t
     order += [(f"split-{epoch}", seed) for seed in late for epoch in settings["split_epochs"]]
     order += [("soup", seed) for seed in late] + [(name, seed) for seed in late for name in star]
     order += [("sse-long", seed) for seed in seeds]
-    further = [(f"csgld-{heat}", seed) for seed in seeds for heat in ("cold", "one")]
-    return order, further
+    more = [(f"csgld-{heat}", seed) for seed in seeds for heat in ("cold", "one")]
+    return order, more + further.order(settings)
 
 
 def all_names(settings: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -138,12 +140,13 @@ def train(names: dict[str, Any], name: str, seed: int) -> None:
 def queue(only: list[str] | None, core: bool = False, settings: dict[str, Any] | None = None) -> None:
     """Train what is not there, in order; what starts from a run that another process is training waits for it."""
     names = all_names(settings)
+    import measure  # noqa: F401  it adds the further runs
     import runs
 
     RUNS.mkdir(exist_ok=True)
     runs.stored(RUNS)
-    first, further = queue_order(names["SETTINGS"])
-    wanted = [run for run in (first if core else first + further) if not only or any(fnmatch(run[0], o) for o in only)]
+    first, more = queue_order(names["SETTINGS"])
+    wanted = [run for run in (first if core else first + more) if not only or any(fnmatch(run[0], o) for o in only)]
     while True:
         left = [run for run in wanted if not log_of(*run).is_file()]
         busy = progress = False
@@ -203,8 +206,9 @@ def tables(parts: list[str] | None) -> None:
 
 def commit(files: list[str] | None) -> None:
     """Write what notebooks load into assets/, in half precision: the pool's log p, nets, a start, a tower with fine-tunings."""
-    names = seminar_names(WEEK)
+    names = seminar_names(WEEK, retrain=True)
     import helpers
+    import measure
     import runs
 
     runs.stored(RUNS)
@@ -218,23 +222,17 @@ def commit(files: list[str] | None) -> None:
         log_p = {name: torch.cat([one[of] for one in found]) for name, of in sets.items()}
         return {"log_p": log_p, "labels": {name: task.labels[of].to(torch.uint8) for name, of in sets.items()}}, chosen
 
-    def nets() -> tuple[dict[str, Any], list[tuple[str, int]]]:
-        """Three nets: states "0", "1" and "2"."""
-        chosen = [("pool", seed) for seed in range(3)]
-        return {str(seed): runs.get(s, *run).states["final"] for seed, run in enumerate(chosen)}, chosen
+    def of_shipped(*kinds: str, run: list[tuple[str, int]]) -> tuple[dict[str, Any], list[tuple[str, int]]]:
+        return {key: state for kind in kinds for key, state in measure.shipped(kind, names).items()}, run
 
-    def start() -> tuple[dict[str, Any], list[tuple[str, int]]]:
-        """Net 0 where averages leave its run, and its momentum there: "epoch 40" and "momentum"."""
-        epoch, states = names["SETTINGS"]["average_from"], runs.get(s, "pool", 0).states
-        return {f"epoch {epoch}": states[str(epoch)], "momentum": states[f"{epoch} momentum"]}, [("pool", 0)]
-
-    def tower() -> tuple[dict[str, Any], list[tuple[str, int]]]:
-        """The pretrained tower under the linear probe, "probe", and four fine-tunings of it, "0" to "3"."""
-        chosen = [("probe", 0), *(("ft-probe", seed) for seed in range(4))]
-        states = [runs.get(s, *run).states["0"] for run in chosen]
-        return dict(zip(["probe", "0", "1", "2", "3"], states, strict=True)), chosen
-
-    makers = {"pool": pool, "nets": nets, "start": start, "tower": tower}
+    makers = {
+        "pool": pool,
+        "nets": lambda: of_shipped("nets", run=[("pool", seed) for seed in range(3)]),
+        "start": lambda: of_shipped("start", run=[("pool", 0)]),
+        "tower": lambda: of_shipped(
+            "tower", "fine-tunings", run=[("probe", 0), *(("ft-probe", seed) for seed in range(4))]
+        ),
+    }
     for name in files or makers:
         states, chosen = makers[name]()
         file = ASSETS / f"{name}.safetensors"

@@ -175,18 +175,25 @@ def rows_of(part: str) -> list[dict[str, Any]]:
             for ratio in (1, 4, 16)
         ]
         return [{"method": method, "ratio": ratio, "calibrated": nll, "val": nll} for method, ratio, nll in nlls]
+    if part == "samples":
+        nlls = {"cSGLD, one": 3.0, "cSGLD, cold": 2.0, "KFAC-Laplace, exact": 2.0}
+        return [{"method": method, "calibrated": nll} for method, nll in nlls.items()]
+    if part == "optimisers":
+        return [
+            {"method": m, "calibrated": nll} for m, nll in {"SGD": 2.0, "Lookahead": 1.0, "Lookaround": 1.0}.items()
+        ]
     return [{"what": "global", "gain": 2.0}, {"what": "local", "gain": 1.0}]
 
 
 def test_every_claim_is_the_right_way_round(measure: ModuleType, tmp_path: Path) -> None:
-    parts = ("paths", "gains", "scores", "diversity", "averages", "soups", "star", "local")
+    parts = ("paths", "gains", "scores", "diversity", "averages", "soups", "star", "local", "samples", "optimisers")
     rows = {part: [row | {"seed": seed} for seed in (0, 1) for row in rows_of(part)] for part in parts}
     (tmp_path / "tables.json").write_text(json.dumps(rows))
     tables = Tables(tmp_path / "tables.json", measure, seminar={}, seeds=2)
     claims = measure.claims(tables, {})._claims
     assert {claim.outcome for claim in claims.values()} == {"holds"}
     assert measure.main(tables) == list(measure.MAIN) and len(measure.MAIN) == 10
-    assert len(claims) == 31
+    assert len(claims) == 35
 
 
 def test_pairs_of_a_kind_share_no_net(measure: ModuleType) -> None:
