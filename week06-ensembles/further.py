@@ -170,7 +170,7 @@ def plane(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
         third = get(s, "pool", (2 * seed + 2) % s.SETTINGS["pool"]).states["final"]
         for kind, last in {"three seeds": third, "curve": get(s, "bezier", seed).states["bend"]}.items():
             points = torch.stack([s.flat(net, state) for state in (*two, last)]).to(s.device)
-            places, axes = s.in_plane(points)
+            places, axes = in_plane(points)
             middle, reach = (places.amax(0) + places.amin(0)) / 2, 0.7 * (places.amax(0) - places.amin(0)).max().item()
             x, y = (torch.linspace(m - reach, m + reach, side) for m in middle.tolist())
             errors = [
@@ -180,6 +180,15 @@ def plane(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
             yield {"seed": seed, "kind": kind, "error": errors} | {
                 key: torch.tensor(value).round(decimals=2).tolist() for key, value in found.items()
             }
+
+
+def in_plane(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Places (3, 2) of three points (3, d) in their plane, and its axes (2, d) by Gram and Schmidt; the origin is the first point."""
+    u, v = points[1:] - points[0]
+    u = u / u.norm()
+    v = v - (v @ u) * u
+    axes = torch.stack([u, v / v.norm()])
+    return ((points - points[0]) @ axes.T).cpu(), axes
 
 
 def _error_at(s: Any, net: nn.Module, theta: Tensor) -> float:

@@ -61,7 +61,7 @@ def test_only_the_last_point_is_trained_and_vectors_are_networks(seminar: Simple
 
 def test_gram_and_schmidt_keep_distances(seminar: SimpleNamespace) -> None:
     points = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
-    places, axes = seminar.in_plane(points)
+    places, axes = seminar.further.in_plane(points)
     torch.testing.assert_close(torch.cdist(places, places), torch.cdist(points, points), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(points[0] + places @ axes, points, atol=1e-4, rtol=1e-4)
 
