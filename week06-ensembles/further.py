@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from lsdl.tables import Row, part
 
-SEEDS = 3  # of every run here
 VERTICES, VERTEX, VERTEX_RATE, REWARD = (
     3,
     0.2,
@@ -42,11 +41,6 @@ def log_volume(points: Tensor) -> Tensor:
 
 
 # Runs
-
-
-def few(s: Any, name: str, seeds: Sequence[int]) -> list[int]:
-    """The first seeds for which a run can be had."""
-    return runs.there(s, name, list(seeds)[:SEEDS])
 
 
 def ends(s: Any, seed: int) -> list[helpers.State]:
@@ -138,7 +132,7 @@ NEEDS = {"lookaround": ("lookaround_round",)}
 
 def order(settings: dict[str, Any]) -> list[tuple[str, int]]:
     """The runs of this file, for the queue."""
-    return [(name, seed) for seed in range(min(SEEDS, settings["seeds"])) for name in MAKE]
+    return [(name, seed) for seed in range(min(settings["few_seeds"], settings["seeds"])) for name in MAKE]
 
 
 # Parts
@@ -148,7 +142,7 @@ def order(settings: dict[str, Any]) -> list[tuple[str, int]]:
 def curves(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     """Error in percent on the training pictures and on the test at home, on the straight line and on the curve between two nets."""
     net, test = blank(s), s.task.tests[s.task.home]
-    for seed in few(s, "bezier", seeds):
+    for seed in runs.there(s, "bezier", seeds):
         points = torch.stack([s.flat(net, state) for state in ends(s, seed)]).to(s.device)
         bends = {"line": points.mean(0), "curve": s.flat(net, get(s, "bezier", seed).states["bend"]).to(s.device)}
         for kind, bend in bends.items():
@@ -165,7 +159,7 @@ def plane(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     A row is a plane: "x" and "y" of a square grid, "error" [y][x], and "points", the three points' places.
     """
     net, side = blank(s), 2 * s.SETTINGS["grid"] - 1
-    for seed in few(s, "bezier", seeds)[:1]:
+    for seed in runs.there(s, "bezier", seeds)[:1]:
         two = ends(s, seed)
         third = get(s, "pool", (2 * seed + 2) % s.SETTINGS["pool"]).states["final"]
         for kind, last in {"three seeds": third, "curve": get(s, "bezier", seed).states["bend"]}.items():
@@ -198,7 +192,7 @@ def _error_at(s: Any, net: nn.Module, theta: Tensor) -> float:
 @part(minutes=1)
 def simplex(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     """Networks at random points of a simplex as an ensemble, beside the net that is its first vertex; as in `scores`."""
-    for seed in few(s, "simplex", seeds):
+    for seed in runs.there(s, "simplex", seeds):
         yield one_net(s, "one net", "pool", seed)
         run = get(s, "simplex", seed)
         errors = torch.tensor(run.log["train error"])
@@ -226,7 +220,7 @@ def samples(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
 def optimisers(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     """Lookahead and Lookaround beside the pool's nets, which had SGD: equal gradient steps; as in `scores`."""
     for method, name in {"SGD": "pool", "Lookahead": "lookahead", "Lookaround": "lookaround"}.items():
-        for seed in few(s, name, seeds):
+        for seed in runs.there(s, name, seeds):
             yield one_net(s, method, name, seed)
 
 

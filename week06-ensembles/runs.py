@@ -37,6 +37,9 @@ class Run:
     log: dict[str, Any] = field(default_factory=dict)
 
 
+FEW = ("split", "soup", "starsse", "transfersse", "sse-long", "csgld", "bezier", "simplex", "lookahead", "lookaround")
+
+
 class Missing(LookupError):
     """A stored run is asked for that is not there."""
 
@@ -92,7 +95,9 @@ def read(folder: Path, name: str, seed: int) -> Run:
 
 
 def there(s: Any, name: str, seeds: Iterable[int]) -> list[int]:
-    """The seeds for which a run can be had: stored, or all where the names that it needs are there."""
+    """The seeds for which a run can be had: stored, or all where the names that it needs are there; of FEW the first ones."""
+    if name.startswith(FEW):
+        seeds = [seed for seed in seeds if seed < s.SETTINGS["few_seeds"]]
     if _FOLDER is not None:
         return [seed for seed in seeds if (_FOLDER / f"{name}-{seed}.json").is_file()]
     kind = name.split("-")[0]

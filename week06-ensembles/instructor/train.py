@@ -71,8 +71,7 @@ def queue_order(settings: dict[str, Any]) -> tuple[list[tuple[str, int]], list[t
     """Runs and seeds, what is most needed first: those that the main claims need, and further ones."""
     import further
 
-    seeds, few = range(settings["seeds"]), range(min(3, settings["seeds"]))
-    late = seeds[len(few) :]
+    seeds, few = range(settings["seeds"]), range(min(settings["few_seeds"], settings["seeds"]))
     order = [("pool", seed) for seed in range(settings["pool"])]
     order += [("tower", 0), ("probe", 0)]
     order += [(f"split-{epoch}", seed) for seed in few for epoch in settings["split_epochs"]]
@@ -85,10 +84,8 @@ def queue_order(settings: dict[str, Any]) -> tuple[list[tuple[str, int]], list[t
     towers = range(1, settings["towers"])
     order += [(name, which) for which in towers for name in ("tower", "probe")]
     order += [(f"ft-probe-{which}", seed) for which in towers for seed in seeds]
-    order += [(f"split-{epoch}", seed) for seed in late for epoch in settings["split_epochs"]]
-    order += [("soup", seed) for seed in late] + [(name, seed) for seed in late for name in star]
-    order += [("sse-long", seed) for seed in seeds]
-    more = [(f"csgld-{heat}", seed) for seed in seeds for heat in ("cold", "one")]
+    order += [("sse-long", seed) for seed in few]
+    more = [(f"csgld-{heat}", seed) for seed in few for heat in ("cold", "one")]
     return order, more + further.order(settings)
 
 
