@@ -127,7 +127,13 @@ MAKE: dict[str, Callable[..., Run]] = {
     "lookahead": lookahead,
     "lookaround": lookaround,
 }
-NEEDS = {"lookaround": ("lookaround_round",)}
+# names of the further cells, and one of the homework
+NEEDS = {
+    "bezier": ("train_last", "settle"),
+    "simplex": ("train_last", "settle"),
+    "lookahead": ("TimmLookahead",),
+    "lookaround": ("settle", "lookaround_round"),
+}
 
 
 def order(settings: dict[str, Any]) -> list[tuple[str, int]]:
@@ -204,6 +210,8 @@ def simplex(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
 @part(minutes=2)
 def samples(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     """Ensembles drawn from an approximate posterior: cSGLD at both temperatures; KFAC-Laplace of the last layer in both forms; as in `scores`."""
+    if not hasattr(s, "kron_factors"):  # the further cells were not run
+        return
     for seed in runs.there(s, "pool", seeds):
         yield one_net(s, "one net", "pool", seed)
         for form in ("exact", "damped"):
