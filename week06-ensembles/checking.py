@@ -19,30 +19,32 @@ def each(function: Callable, inputs: Sequence[Sequence]) -> list:
 # Task 1
 
 
-def kept_apart(combine: Callable, states: Sequence[Mapping[str, Tensor]], *more) -> list:
+def kept_apart(combine: Callable, states: Sequence[Mapping[str, Tensor]], *more) -> dict:
     """What combine(states, *more) returns, and the states after every number of the result was made larger by 1."""
     result = combine(states, *more)
     found = {name: tensor.clone() for name, tensor in result.items()}
     for tensor in result.values():
         tensor += 1  # in place: it is seen in every state that shares its memory
-    return [found, states]
+    return {"result": found, "states_afterwards": states}
 
 
 # Task 4
 
 
 class NormNet(nn.Module):
-    """Pictures (B, 2, H, W) -> outputs (B, 3), through a BatchNorm of maps, dropout, and a BatchNorm of vectors."""
+    """Pictures (B, 2, H, W) -> outputs (B, 3), through a BatchNorm of maps inside a body, dropout, and a BatchNorm of vectors."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.conv, self.norm_maps = nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.body = nn.Sequential()
+        self.body.add_module("conv", nn.Conv2d(2, 4, 3, padding=1, bias=False))
+        self.body.add_module("norm_maps", nn.BatchNorm2d(4))
         self.drop, self.hidden, self.norm_vectors = nn.Dropout(0.5), nn.Linear(4, 8), nn.BatchNorm1d(8)
         self.last = nn.Linear(8, 3)
         self.load_state_dict(dict(state))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm_maps(self.conv(x))).amax((2, 3))
+        x = F.relu(self.body(x)).amax((2, 3))
         return self.last(F.relu(self.norm_vectors(self.hidden(self.drop(x)))))
 
 
@@ -61,7 +63,9 @@ def everything_after(
     training: Mapping[str, bool],
     momenta: Mapping[str, float],
 ) -> dict:
-    """Buffers, modes, momenta and parameters of a `NormNet` after a call, and whether its forward passes built a graph.
+    """Buffers, modes, momenta and parameters of a `NormNet` after a call, what it returned, and whether its passes built a graph.
+
+    One parameter is frozen before the call.
 
     Args:
         training: name of a module ("" is the whole) -> is it in training mode?
@@ -72,30 +76,34 @@ def everything_after(
         model.get_submodule(name).training = mode
     for name, momentum in momenta.items():
         model.get_submodule(name).momentum = momentum
+    model.last.bias.requires_grad = False
     graphs: list[bool] = []
     handle = model.last.register_forward_hook(lambda module, given, out: graphs.append(out.requires_grad))
     torch.manual_seed(0)
-    recalibrate(model, (batch for batch in batches))
+    returned = recalibrate(model, (batch for batch in batches))
     handle.remove()
+    same = all(p.requires_grad != (name == "last.bias") for name, p in model.named_parameters())
     return {
         "buffers": dict(model.named_buffers()),
         "modes": {name or "the whole": "train" if m.training else "eval" for name, m in model.named_modules()},
-        "momenta": {name: model.get_submodule(name).momentum for name in momenta},
+        "momenta": {name: str(model.get_submodule(name).momentum) for name in momenta},
         "parameters": [p.detach() for p in model.parameters()],
         "forward passes": "with a graph" if any(graphs) else "without a graph",
+        "requires_grad": "as before" if same else "changed",
+        "returned": "None" if returned is None else "something else",
     }
 
 
 # Task 5
 
 
-def collected(swag_collect: Callable, path: Tensor, columns: int, names: Sequence[str]) -> list[dict]:
+def collected(swag_collect: Callable, path: Tensor, columns: int, names: Sequence[str]) -> dict[str, dict]:
     """Some entries of the state after each row of path (steps, d); as in a training, the weights lie in one piece of memory."""
-    weights, state, found = path[0].clone(), None, []
-    for row in path:
+    weights, state, found = path[0].clone(), None, {}
+    for t, row in enumerate(path):
         weights.copy_(row)
         state = swag_collect(state, weights, columns)
-        found.append({name: state[name] for name in names if name in state})
+        found[f"after_vector_{t}"] = {name: state[name] for name in names if name in state}
     weights.zero_()
     return found
 
@@ -153,16 +161,19 @@ def walk(optimizer: Any, params: list[nn.Parameter], gradients: Sequence[Sequenc
     return path
 
 
-def path_of(Lookahead: Callable, inner: str, start: Sequence[Tensor], gradients: list, k: int, alpha: float) -> Tensor:
-    """The path (steps, d) of given gradients; the rate of the first group is halved after the first half."""
+def path_of(Lookahead: Callable, inner: str, start: Sequence[Tensor], gradients: list, k: int, alpha: float) -> dict:
+    """The path (steps, d) of given gradients, and where the parameters lie; the first group's rate is halved after the first half."""
     params, optimizer = wrapped(Lookahead, inner, start, k, alpha)
+    places = [p.data_ptr() for p in params]
     half = len(gradients) // 2
     path = walk(optimizer, params, gradients[:half])
     optimizer.param_groups[0]["lr"] *= 0.5
-    return torch.stack(path + walk(optimizer, params, gradients[half:]))
+    path = torch.stack(path + walk(optimizer, params, gradients[half:]))
+    kept = places == [p.data_ptr() for p in params]
+    return {"path": path, "memory_of_parameters": "the same" if kept else "another"}
 
 
-def closure_path(Lookahead: Callable, start: Sequence[Tensor], targets: Sequence[Tensor], steps: int) -> list[Tensor]:
+def closure_path(Lookahead: Callable, start: Sequence[Tensor], targets: Sequence[Tensor], steps: int) -> dict[str, Tensor]:
     """What step(closure) returned, (steps,), and the path (steps, d) towards the targets."""
     params, optimizer = wrapped(Lookahead, "sgd", start, 2, 0.5)
 
@@ -177,7 +188,7 @@ def closure_path(Lookahead: Callable, start: Sequence[Tensor], targets: Sequence
         loss = optimizer.step(closure)
         losses.append(torch.as_tensor(torch.nan if loss is None else loss).detach())
         path.append(torch.cat([p.detach().flatten() for p in params]))
-    return [torch.stack(losses), torch.stack(path)]
+    return {"returned_losses": torch.stack(losses), "path": torch.stack(path)}
 
 
 def resumed_path(
@@ -217,11 +228,13 @@ def rounds_of(
     targets: Tensor,
     rate: float,
     momentum: float,
-) -> list[Tensor]:
-    """Weights and momenta after each round; head h pulls towards targets (rounds, k, heads, d) with curvature (heads, d)."""
-    found = []
-    for target in targets:
+) -> dict[str, Tensor | str]:
+    """Weights and momenta after each round, and whether the given ones were left alone; head h pulls towards targets (rounds, k, heads, d) with curvature (heads, d)."""
+    found, same = {}, True
+    for r, target in enumerate(targets):
         gradient = lambda head, step, w, target=target: curvature[head] * (w - target[step, head])  # noqa: E731
+        given, before = (weights, momenta), (weights.clone(), momenta.clone())
         weights, momenta = lookaround_round(weights, momenta, gradient, len(target), rate, momentum)
-        found += [weights, momenta]
-    return found
+        same = same and all(map(torch.equal, given, before))
+        found |= {f"weights_{r}": weights.clone(), f"momenta_{r}": momenta.clone()}
+    return found | {"inputs": "unchanged" if same else "changed"}

@@ -56,24 +56,39 @@ def states(g: Generator, count: int) -> tuple:
 
 
 def half_states(g: Generator) -> tuple:
-    """One large share of numbers near 2,000, and many small ones, each lost when it is added in half precision."""
+    """One large share of numbers near 2,000, and many small ones, each lost when it is added in half precision.
+
+    The mean of what is in bfloat16 is a whole number below 256, which bfloat16 holds.
+    """
     count = integer(30, 36, g)
     first = {"weight": 1500 + 500 * torch.rand(5, 6, generator=g), "bias": 1500 + 500 * torch.rand(6, generator=g)}
     others = [{name: 20 + 30 * torch.rand(x.shape, generator=g) for name, x in first.items()} for _ in range(count)]
     halves = [{name: x.half() for name, x in one.items()} for one in (first, *others)]
+    for low, high, some in ((40, 60, halves[:1]), (1, 9, halves[1:])):
+        scale = 4 * torch.randint(low, high, (5,), generator=g)
+        for one in some:
+            one["scale"] = scale.bfloat16()
     return halves, [0.75] + [0.25 / count] * count
 
 
 def errors(g: Generator, pairs: int, count: int, *, shuffled: bool = False) -> tuple:
-    """Alphas of any spacing and errors of pairs; one pair's curve lies below its line."""
+    """Alphas of any spacing and errors of pairs: the first's curve lies below its line, the second's is highest at its end."""
     between = (0.02 + 0.96 * torch.rand(count - 2, generator=g)).sort().values
     alphas = torch.cat([torch.zeros(1), between, torch.ones(1)])
     found = 100 * torch.rand(pairs, count, generator=g)
     found[0, 1:-1] = found[0, [0, -1]].min() * between
+    found[1] = found[1, 0] / 10 + (40 + found[1, 1] / 2) * alphas.sqrt()  # far above the line, but not where it is highest
     order = torch.arange(count)
     while shuffled and (order[0] == 0 or order[-1] == count - 1):  # until neither end is where it was
         order = torch.randperm(count, generator=g)
     return alphas[order], found[:, order]
+
+
+def below_lines(g: Generator, pairs: int) -> tuple:
+    """Three alphas, the ends last, and errors between that lie below all lines."""
+    inside, ends = 0.2 + 0.6 * torch.rand(1, generator=g), 20 + 80 * torch.rand(pairs, 2, generator=g)
+    middle = ends.min(1).values * (0.3 + 0.5 * torch.rand(pairs, generator=g))
+    return torch.cat([inside, torch.tensor([1.0, 0.0])]), torch.cat([middle[:, None], ends], 1)
 
 
 # Task 2
@@ -81,6 +96,13 @@ def errors(g: Generator, pairs: int, count: int, *, shuffled: bool = False) -> t
 
 def logits(g: Generator, nets: int, pictures: int, classes: int, spread: float = 2.0) -> tuple:
     return (spread * normal(nets, pictures, classes, g=g),)
+
+
+def far(g: Generator, x: Tensor) -> tuple:
+    """For the last picture, class 0 has a probability that is 0 in float64, too."""
+    x[:, -1] = normal(*x[:, -1].shape, g=g)
+    x[:, -1, -1] = 900 + 200 * torch.rand(len(x), generator=g)
+    return (x,)
 
 
 def excluded(g: Generator, nets: int, spread: float) -> tuple:
@@ -103,13 +125,14 @@ def on_edges(g: Generator, bins: int) -> tuple:
 
     float32 rounds the logarithms of 1/4 and 1/2 downwards, so in float64 these are just below the edge: in the same bin.
     """
-    moved = 0.02 * torch.rand(4, generator=g)
-    torn, even, sure = integer(4, 7, g), integer(5, 8, g), integer(4, 6, g)
-    rows = [(0.25, torn), (0.5, even), (1.0, sure)]  # the first and one of the last are wrong
-    rows += [(0.3 + float(moved[0]), 2), (0.45 + float(moved[1]), 2)]  # wrong
-    rows += [(0.55 + float(moved[2]), 2), (0.93 + float(moved[3]), 2)]  # right
-    confidence = torch.tensor([c for c, count in rows for _ in range(count)])
-    wrong = (confidence < 0.5) | (torch.arange(len(confidence)) == torn + even)
+    moved = (0.02 * torch.rand(6, generator=g)).tolist()
+    torn, even, sure = integer(4, 7, g), integer(5, 8, g), integer(3, 5, g)
+    rows = [(0.25, torn, False), (0.5, even, True), (1.0, sure, True), (1.0, 1, False)]
+    rows += [(0.3 + moved[0], 2, False), (0.45 + moved[1], 2, False)]
+    rows += [(0.55 + moved[2], 2, True), (0.93 + moved[3], 2, True)]
+    rows += [(0.604 + moved[4], 2, False), (0.69 + moved[5], 3, True)]  # these cancel, but not in fifteen bins
+    confidence = torch.tensor([c for c, count, _ in rows for _ in range(count)])
+    wrong = torch.tensor([not right for _, count, right in rows for _ in range(count)])
     p = torch.cat([confidence[:, None], ((1 - confidence) / 4)[:, None].expand(-1, 4)], 1)  # class 0 is the likeliest
     labels = torch.where(wrong, torch.randint(1, 5, wrong.shape, generator=g), 0)
     classes, order = torch.randperm(5, generator=g), torch.randperm(len(p), generator=g)
@@ -146,9 +169,9 @@ def cycles(g: Generator) -> tuple:
 
 def norm_state(g: Generator) -> dict[str, Tensor]:
     """A `NormNet` whose statistics are of other weights."""
-    shapes = {"conv.weight": (4, 2, 3, 3), "hidden.weight": (8, 4), "hidden.bias": (8,), "last.weight": (3, 8), "last.bias": (3,)}  # fmt: skip
+    shapes = {"body.conv.weight": (4, 2, 3, 3), "hidden.weight": (8, 4), "hidden.bias": (8,), "last.weight": (3, 8), "last.bias": (3,)}  # fmt: skip
     state = {name: normal(*shape, g=g) for name, shape in shapes.items()}
-    for name, size in (("norm_maps", 4), ("norm_vectors", 8)):
+    for name, size in (("body.norm_maps", 4), ("norm_vectors", 8)):
         scales = {"weight": 0.5 + torch.rand(size, generator=g), "bias": normal(size, g=g)}
         statistics = {"running_mean": normal(size, g=g), "running_var": 0.5 + torch.rand(size, generator=g)}
         tracked = {"num_batches_tracked": torch.tensor(integer(3, 9, g))}
@@ -163,14 +186,14 @@ def norm_batches(g: Generator, sizes: tuple[int, ...], height: int = 4, width: i
 
 def frozen_layer(g: Generator, sizes: tuple[int, ...] = (3, 6)) -> tuple:
     """A network that trains, with a frozen layer and momenta of its own."""
-    training = {"norm_maps": False, "hidden": False}
-    return norm_state(g), norm_batches(g, sizes), training, {"norm_maps": 0.1, "norm_vectors": 0.3}
+    training = {"body.norm_maps": False, "hidden": False}
+    return norm_state(g), norm_batches(g, sizes), training, {"body.norm_maps": 0.1, "norm_vectors": 0.3}
 
 
 def training_layer(g: Generator) -> tuple:
     """A network in evaluation mode, with one layer that trains."""
-    modes = {name: False for name in ("", "conv", "norm_maps", "drop", "hidden", "last")}
-    return norm_state(g), norm_batches(g, (4, 2, 3)), modes, {"norm_maps": 0.2, "norm_vectors": 0.1}
+    modes = {name: False for name in ("", "body", "body.conv", "body.norm_maps", "drop", "hidden", "last")}
+    return norm_state(g), norm_batches(g, (4, 2, 3)), modes, {"body.norm_maps": 0.2, "norm_vectors": 0.1}
 
 
 # Task 5
@@ -285,10 +308,10 @@ def falling(g: Generator, size: int) -> tuple:
 
 
 def wavy(g: Generator) -> tuple:
-    """A curve that rises in between, and values that it reaches more than once."""
+    """A curve that rises in between, and values that it reaches more than once, two of them its own."""
     curve = torch.tensor([2.0, 1.7, 1.85, 1.6, 1.75, 1.5]) + 0.02 * torch.rand(6, generator=g)
     values = torch.tensor([1.8, 1.72, 1.68, 1.62, 1.55]) + 0.01 * torch.rand(5, generator=g)
-    return curve, values.double().tolist()
+    return curve, values.double().tolist() + [curve[1].item(), curve[3].item()]
 
 
 def ends(g: Generator) -> tuple:
@@ -305,12 +328,23 @@ def vertices(g: Generator, count: int, size: int) -> tuple:
     return (2 * normal(count, size, g=g),)
 
 
+def squared_volume(points: Tensor) -> float:
+    """By Cayley and Menger, but for a positive factor."""
+    M = torch.ones(len(points) + 1, len(points) + 1, dtype=torch.float64)
+    M[0, 0] = 0
+    M[1:, 1:] = (points[:, None] - points).square().sum(-1)
+    return (-1) ** len(points) * torch.linalg.det(M).item()
+
+
 def flat(g: Generator, count: int, size: int) -> tuple:
-    """The last vertex lies between the others."""
-    points = normal(count, size, g=g).double()
-    shares = torch.rand(count - 1, generator=g, dtype=torch.float64)
-    points[-1] = (shares / shares.sum()) @ points[:-1]
-    return (points,)
+    """Some simplexes whose last vertex lies between the others: of many the five whose squared volume rounding makes the lowest."""
+    drawn = []
+    for _ in range(40):
+        points = normal(count, size, g=g).double()
+        shares = torch.rand(count - 1, generator=g, dtype=torch.float64)
+        points[-1] = (shares / shares.sum()) @ points[:-1]
+        drawn.append((points,))
+    return (sorted(drawn, key=lambda one: squared_volume(*one))[:5],)
 
 
 def rounds(g: Generator, count: int, k: int, heads: int, momentum: float) -> tuple:
@@ -355,13 +389,13 @@ CASES = {
     "combine/hidden_half": half(half_states),
     "barriers/value": value(lambda g: errors(g, 3, 5)),
     "barriers/any_order": value(lambda g: errors(g, 4, 6, shuffled=True)),
-    "barriers/ends": value(lambda g: (torch.tensor([1.0, 0.0]), 100 * torch.rand(3, 2, generator=g))),
+    "barriers/ends": value(lambda g: below_lines(g, 3)),
     "barriers/hidden": value(lambda g: errors(g, integer(2, 6, g), integer(5, 9, g), shuffled=True)),
     "ensemble_log_probs/value": value(lambda g: logits(g, 3, 4, 5)),
-    "ensemble_log_probs/far": value(lambda g: logits(g, 3, 2, 4, 150.0)),
+    "ensemble_log_probs/far": value(lambda g: far(g, *logits(g, 3, 3, 4, 150.0))),
     "ensemble_log_probs/excluded": value(lambda g: excluded(g, 3, 2.0)),
     "ensemble_log_probs/hidden": value(lambda g: logits(g, integer(2, 6, g), 3, 6)),
-    "ensemble_log_probs/hidden_far": value(lambda g: excluded(g, 4, 200.0)),
+    "ensemble_log_probs/hidden_far": value(lambda g: far(g, *excluded(g, 4, 200.0))),
     "ece/value": value(lambda g: (*log_probs(g, 60, 4, 2.0, 2.0), 5), BINS),
     "ece/few": value(lambda g: log_probs(g, 9, 3, 2.0, 2.0), BINS),
     "ece/hidden": value(lambda g: (*log_probs(g, integer(50, 80, g), 5, 2.0, 2.0), integer(9, 13, g)), BINS),
@@ -391,7 +425,7 @@ CASES = {
     "swag_sample/value": value(lambda g: moments(g, 4)),
     "swag_sample/scaled": value(lambda g: moments(g, 3, 0.3)),
     "swag_sample/hidden": value(lambda g: moments(g, integer(4, 7, g), 0.8)),
-    "swag_sample/constant_weights": value(lambda g: moments(g, 3, constant=True)),
+    "swag_sample/constant_weights": value(lambda g: moments(g, 4, constant=True)),
     "swag_sample/one_column": value(lambda g: moments(g, 1)),
     "swag_sample/hidden_constant": value(lambda g: moments(g, 4, 0.7, constant=True)),
     "swag_sample/hidden_column": value(lambda g: moments(g, 1, 0.4)),

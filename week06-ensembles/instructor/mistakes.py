@@ -18,8 +18,8 @@ from lsdl.checks import Alternative, Mistake
 # Task 1
 
 
-def combined(*, integers="first", result="new", shares="given", half="float32"):
-    """integers: of the "first", of the "last", or "mixed"; result: "new", the "first" state's dict, or with its integers "shared"; half: summed "float32", in "half", or "kept" float32."""
+def combined(*, integers="first", result="new", shares="given", half="float32", buffers="mixed"):
+    """integers: of the "first", of the "last", or "mixed"; result: "new", the "first" state's dict, or with its integers "shared"; half: summed "float32", in "half", or "kept" float32; buffers: "mixed", or those of the "first"."""
 
     def combine(states, weights):
         weights = [1 / len(states)] * len(states) if shares == "equal" else weights
@@ -27,6 +27,9 @@ def combined(*, integers="first", result="new", shares="given", half="float32"):
         for name in list(states[0]):
             entries = [state[name] for state in states]
             dtype = entries[0].dtype
+            if "running" in name and buffers == "first":
+                mixed[name] = entries[0].clone()
+                continue
             if not dtype.is_floating_point and integers != "mixed":
                 chosen = entries[-1] if integers == "last" else entries[0]
                 mixed[name] = chosen if result == "shared" else chosen.clone()
@@ -73,6 +76,13 @@ def risen(*, swapped=False, ends="alphas", over="ends", inner=False, lowest=Fals
     return barriers
 
 
+def risen_where_it_is_highest(alphas, errors):
+    start, end = errors[:, alphas.argmin()], errors[:, alphas.argmax()]
+    highest, place = errors.max(1)
+    a = alphas[place]
+    return highest - (1 - a) * start - a * end, highest - (start + end) / 2
+
+
 def barriers_by_numbers(alphas, errors):
     """Pair by pair, in Python's numbers."""
     lines, means = [], []
@@ -117,14 +127,17 @@ def together_pair_by_pair(logits):
     return total - np.log(len(logits))
 
 
-def calibration(*, closed="above", weights="pictures", of="largest", absolute=True, worst=False, empty="skipped"):
-    """closed: which side of a bin; "below" puts 1 into the last bin, "torchmetrics" into one of its own; of: whose probability is the confidence."""
+def calibration(*, closed="above", weights="pictures", of="largest", absolute=True, worst=False, empty="skipped", number="given", begin="0", signed=False):  # fmt: skip
+    """closed: which side of a bin; "below" puts 1 into the last bin, "torchmetrics" into one of its own; of: whose probability is the confidence;
+    number: of bins, "given" or "15"; begin: of the first bin, at "0" or at "1/C"; signed: the weighted sum of gaps as it is."""
 
     def ece(log_probs, labels, bins=15):
+        bins = 15 if number == "15" else bins
         p = log_probs.exp()
         right = (p.argmax(1) == labels).float()
         confidence = p.max(1).values if of == "largest" else p[torch.arange(len(p)), labels]
-        edges, gaps, counts = torch.linspace(0, 1, bins + 1).tolist(), [], []
+        first = 0 if begin == "0" else 1 / log_probs.shape[1]
+        edges, gaps, counts = torch.linspace(first, 1, bins + 1).tolist(), [], []
         if closed == "torchmetrics":
             edges.append(2.0)
         for lo, hi in zip(edges[:-1], edges[1:], strict=True):
@@ -139,6 +152,8 @@ def calibration(*, closed="above", weights="pictures", of="largest", absolute=Tr
         gaps, counts = torch.stack(gaps), torch.stack(counts)
         if worst:
             return gaps.abs().max().item()
+        if signed:
+            return (counts * gaps).sum().item()
         if weights == "bins":
             return gaps.abs().mean().item()
         return (counts * gaps).sum().abs().item() if not absolute else (counts * gaps.abs()).sum().item()
@@ -269,16 +284,20 @@ def cosine_by_cycles(steps, cycles, rate):
 # Task 4
 
 
-def norms_of(model):
-    return [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+def norms_of(model, where="modules", kinds=(nn.BatchNorm1d, nn.BatchNorm2d)):
+    return [module for module in getattr(model, where)() if isinstance(module, kinds)]
 
 
-def restatistics(*, momentum=None, reset=True, passes="norms", modes="each", give_back=True, graph=False):
-    """passes: what is in training mode, "all" or the "norms"; modes: "each" has its own again, "whole": that of the model for all, "eval" or "train" for all."""
+def restatistics(*, momentum=None, reset=True, passes="norms", modes="each", give_back=True, graph=False, where="modules", kinds=(nn.BatchNorm1d, nn.BatchNorm2d), frozen=False, returned=False):  # fmt: skip
+    """where, kinds: which layers are found; frozen: parameters need no gradient afterwards; returned: the model is.
+
+    passes: what is in training mode, "all" or the "norms"; modes: "each" has its own again, "whole": that of the model for all, "eval" or "train" for all."""
 
     def recalibrate(model, batches):
         before, whole = [(m, m.training) for m in model.modules()], model.training
-        momenta = [(norm, norm.momentum) for norm in norms_of(model)]
+        momenta = [(norm, norm.momentum) for norm in norms_of(model, where, kinds)]
+        if frozen:
+            model.requires_grad_(False)
         model.train(passes == "all")
         for norm, own in momenta:
             if reset:
@@ -295,6 +314,7 @@ def restatistics(*, momentum=None, reset=True, passes="norms", modes="each", giv
                 module.training = mode
         elif modes != "left":
             model.train(whole if modes == "whole" else modes == "train")
+        return model if returned else None
 
     return recalibrate
 
@@ -357,14 +377,14 @@ def recalibrated_with_shares(model, batches):
 # Task 5
 
 
-def swag(*, column="new", keep="last", average="mean", counted=1, square="weights", shared=False, side="right", in_place=False):  # fmt: skip
-    """column: from the "old" mean; keep: the "first" columns or "all"; average: a "moving" one; counted: n when the first comes; square: of the "deviation"; shared: the first mean is the weights themselves;
+def swag(*, column="new", keep="last", average="mean", counted=1, square="weights", shared=False, side="right", in_place=False, begun="zeros"):  # fmt: skip
+    """column: from the "old" mean; begun: the first column is "zeros" or the "weights"; keep: the "first" columns or "all"; average: a "moving" one; counted: n when the first comes; square: of the "deviation"; shared: the first mean is the weights themselves;
     side: where new columns stand; in_place: the old state is changed."""
 
     def swag_collect(state, weights, columns):
         if state is None:
             mean = weights if shared else weights.clone()
-            column_0 = torch.zeros_like(weights)[:, None]
+            column_0 = (torch.zeros_like(weights) if begun == "zeros" else weights.clone())[:, None]
             first = weights * weights if square == "weights" else torch.zeros_like(weights)
             return {"n": counted, "mean": mean, "square": first, "deviations": column_0}
         n, old = state["n"], state["mean"]
@@ -408,7 +428,7 @@ def drawn(*, scaled="both", root=True, divisor="K - 1", clamp=True, unbiased=Fal
         variance = variance * state["n"] / (state["n"] - 1) if unbiased else variance
         factor = math.sqrt(scale) if root else scale
         first = (variance.sqrt() if spread == "root" else variance) * z1
-        below = {"K - 1": max(K - 1, floor), "K": K, "none": 1}[divisor]
+        below = {"K - 1": max(K - 1, floor), "squared": max(K - 1, 1) ** 2, "K": K, "none": 1}[divisor]
         second = (D * z2).sum(1) / torch.tensor(float(below)).sqrt()
         if scaled == "none":
             return state["mean"] + first + second
@@ -447,9 +467,9 @@ def mixed(nets, integers="first", precision="float32"):
     return made
 
 
-def greedy(*, strict=False, order="best", against="soup", running=False, returned="soup", tied="low", integers="first", precision="float32", alone="copy", sorted_back=False):  # fmt: skip
+def greedy(*, strict=False, order="best", against="soup", running=False, returned="soup", tied="low", integers="first", precision="float32", alone="copy", sorted_back=False, stops=False):  # fmt: skip
     """order: "best" first, "worst" first or as "given"; against: the soup or the "best" net; running: the mean of the soup and the new net; returned: the "soup" or the mean of "all";
-    tied: "high" indices first; alone: a soup of one is the net itself; sorted_back: the indices rise."""
+    tied: "high" indices first; alone: a soup of one is the net itself; sorted_back: the indices rise; stops: at the first net that does not join."""
 
     def greedy_soup(states, evaluate):
         scores = [evaluate(state) for state in states]
@@ -464,8 +484,12 @@ def greedy(*, strict=False, order="best", against="soup", running=False, returne
             if score > best or (score == best and not strict):
                 chosen, soup = [*chosen, i], new
                 best = score if against == "soup" else best
+            elif stops:
+                break
         if returned == "all":
-            soup = mixed(list(states))
+            soup = mixed([states[i] for i in sequence])
+        if integers == "net 0":
+            soup = soup | {name: x.clone() for name, x in states[0].items() if not x.is_floating_point()}
         if len(chosen) == 1 and alone == "copy":
             soup = mixed([soup])
         return sorted(chosen) if sorted_back else chosen, soup
@@ -496,8 +520,8 @@ def greedy_by_sums(states, evaluate):
 # Task 7
 
 
-def lookahead(*, slow="start", fast="reset", alpha_of="fast", momentum="kept", counted="after", skip=False, returned=True, saved=("inner", "steps", "slow")):  # fmt: skip
-    """slow: weights as of the "start", after the "first" step, or at the first "sync"; counted: steps, "after" or "before" the question; skip: parameters without a gradient at a sync; saved: what the state holds."""
+def lookahead(*, slow="start", fast="reset", alpha_of="fast", momentum="kept", counted="after", skip=False, returned=True, closed=True, memory="kept", saved=("inner", "steps", "slow")):  # fmt: skip
+    """slow: weights as of the "start", after the "first" step, or at the first "sync"; counted: steps, "after" or "before" the question; skip: parameters without a gradient at a sync; closed: the closure is handed on; memory: of the parameters, "kept" or "new"; saved: what the state holds."""
 
     class Lookahead:
         def __init__(self, optimizer, k=5, alpha=0.5):
@@ -526,13 +550,15 @@ def lookahead(*, slow="start", fast="reset", alpha_of="fast", momentum="kept", c
                     continue
                 share = self.alpha if alpha_of == "fast" else 1 - self.alpha
                 phi.copy_((1 - share) * phi + share * theta)
-                if fast == "reset":
+                if memory == "new":
+                    theta.data = phi.clone()
+                elif fast == "reset":
                     theta.copy_(phi)
             if momentum == "dropped":
                 self.optimizer.state.clear()
 
         def step(self, closure=None):
-            loss = self.optimizer.step(closure)
+            loss = self.optimizer.step(closure if closed else None)
             if slow == "first" and self.slow is None:
                 self.slow = self.copies()
             self.steps += counted == "after"
@@ -605,21 +631,24 @@ def equivalent_by_interp(curve, nll):
     return float(numpy.interp(nll, curve.flip(0).double().numpy(), sizes))
 
 
-def equivalent(*, first=1, rounded="no", crossing="first", beyond="L", below="1", joined="lines"):
-    """first: the size of curve[0]; crossing: the "last" one; beyond: what a value below the curve gets, "line" is extrapolated; below: likewise for one above the curve; joined: "steps": no lines between."""
+def equivalent(*, first=1, rounded="no", crossing="first", beyond="L", below="1", joined="lines", strict=False):
+    """first: the size of curve[0]; crossing: the "last" one; beyond: what a value below the curve gets, "line" is extrapolated; below: likewise for one above the curve; joined: "steps": no lines between; strict: below nll in place of at most."""
 
     def deep_ensemble_equivalent(curve, nll):
         y = curve.double().tolist()
         L = len(y)
         size = None
-        if y[0] <= nll:
+        if y[0] < nll or (y[0] == nll and not strict):
             size = 1.0
             if below == "line" and L > 1:
                 size = 1 + (y[0] - nll) / (y[0] - y[1])
             elif below == "0":
                 size = 0.0 if y[0] < nll else 1.0
         else:
-            pairs = [i for i in range(1, L) if y[i - 1] > nll >= y[i]]
+            if strict:
+                pairs = [i for i in range(1, L) if y[i] < nll <= y[i - 1]]
+            else:
+                pairs = [i for i in range(1, L) if y[i - 1] > nll >= y[i]]
             if pairs:
                 i = pairs[0 if crossing == "first" else -1]
                 size = i + (y[i - 1] - nll) / (y[i - 1] - y[i])
@@ -680,8 +709,8 @@ def volume_by_gram(points):
     return max(square.item(), 0.0) ** 0.5 / math.factorial(len(edges))
 
 
-def looked_around(*, buffers="own", end="kept", mean="last", every=False, start="given", recipe="own"):
-    """buffers: "one" for all heads; end: momenta are "averaged" or set to "zero" at the end; mean: "early", before the last step; every: after each step; start: momenta from "zero"; recipe: the "first" head's for all."""
+def looked_around(*, buffers="own", end="kept", mean="last", every=False, start="given", recipe="own", in_place=False):
+    """buffers: "one" for all heads; end: momenta are "averaged" or set to "zero" at the end; mean: "early", before the last step; every: after each step; start: momenta from "zero"; recipe: the "first" head's for all; in_place: the given momenta are changed."""
 
     def lookaround_round(weights, momenta, gradient, k, rate, momentum=0.9):
         number = len(momenta)
@@ -698,6 +727,7 @@ def looked_around(*, buffers="own", end="kept", mean="last", every=False, start=
             if every:
                 heads = [torch.stack(heads).mean(0)] * number
         buffer = torch.stack([moving[0]] * number if buffers == "one" else moving)
+        buffer = momenta.copy_(buffer) if in_place else buffer
         if end == "averaged":
             buffer = buffer.mean(0, keepdim=True).expand(number, -1)
         return torch.stack(heads).mean(0), torch.zeros_like(buffer) if end == "zero" else buffer
@@ -774,6 +804,7 @@ MISTAKES = [
     mistake("The first state's own dict is filled: start with a new dict, the caller still needs the state.", "combine", combined(result="first"), COMBINE),
     mistake("The integers share memory with the first state: clone them.", "combine", combined(result="shared"), COMBINE),
     mistake("All states count alike: multiply each by its own weight.", "combine", combined(shares="equal"), COMBINE, COMBINE_HALF),
+    mistake("Buffers are those of the first state: floating-point ones, such as running means, are mixed like parameters.", "combine", combined(buffers="first"), COMBINE),
     mistake("The sum is taken in half precision, where small shares get lost: call .float() on each entry first, and cast once at the end.", "combine", combined(half="half"), COMBINE_HALF),
     mistake("Half precision came back as float32: cast the sum to the entry's own dtype.", "combine", combined(half="kept"), COMBINE_HALF),
     mistake("The line is mirrored: at a = 0 stands theta_0, so E(0) has the share 1 - a.", "barriers", mirrored_line, BARRIERS),
@@ -782,17 +813,22 @@ MISTAKES = [
     mistake("This is the largest minus the smallest error: take off the line between the ends.", "barriers", risen(lowest=True), BARRIERS),
     mistake("The ends are left out of the maximum: they belong to it, so no barrier is negative.", "barriers", risen(inner=True), BARRIERS),
     mistake("The mean is over all errors of the path: it is that of the two ends.", "barriers", risen(over="all"), BARRIERS),
+    mistake("The line is taken off where the error itself is highest: take the largest distance from the line over all a.", "barriers", risen_where_it_is_highest, BARRIERS),
     # Task 2
     mistake("Logits are averaged: average probabilities.", "ensemble_log_probs", together(mean="logits"), *TOGETHER),
     mistake("log p is averaged, which is a geometric mean: average the probabilities themselves.", "ensemble_log_probs", together(mean="logs"), *TOGETHER),
     mistake("The sum is not divided by K: subtract log K.", "ensemble_log_probs", together(divided=False), *TOGETHER),
     mistake("The softmax is over the networks or the pictures: it is over the last axis, the classes.", "ensemble_log_probs", together(axis=0), *TOGETHER),
     mistake("Probabilities underflow to 0, so the logarithm is -inf: stay with log p, and use logsumexp over the networks.", "ensemble_log_probs", together(stable="log"), TOGETHER[1]),
+    mistake("Probabilities below about e^-745 are 0 in float64, too: stay with log p, and use logsumexp over the networks.", "ensemble_log_probs", together_in_float64, TOGETHER[1]),
     mistake("A small number inside the logarithm bounds the answer from below: leave it out, and use logsumexp over the networks.", "ensemble_log_probs", together(stable="log", eps=1e-12), TOGETHER[1]),
     mistake("Where all networks exclude a class, -inf minus -inf is nan: torch.logsumexp gives -inf there.", "ensemble_log_probs", together(stable="maximum"), TOGETHER[1]),
     mistake("Each bin counts alike: its weight is its share of the pictures.", "ece", calibration(weights="bins"), *ECE),
     mistake("The confidence is the right class's probability: it is the largest one.", "ece", calibration(of="label"), *ECE),
     mistake("The gaps are summed with their signs, so they cancel: take the absolute value per bin.", "ece", calibration(absolute=False), *ECE),
+    mistake("The gaps are summed with their signs, so they cancel: take the absolute value per bin.", "ece", calibration(signed=True), *ECE),
+    mistake("The number of bins is always 15: use `bins`.", "ece", calibration(number="15"), *ECE),
+    mistake("The bins begin at 1/C: they divide the whole of [0, 1].", "ece", calibration(begin="1/C"), *ECE),
     mistake("This is the largest gap: it is the weighted sum over bins.", "ece", calibration(worst=True), *ECE),
     mistake("An empty bin gives nan, the mean of nothing: skip it.", "ece", calibration(empty="nan"), *ECE),
     mistake("Bins are closed below: a confidence on an edge belongs to the bin that ends there, (lo, hi].", "ece", calibration(closed="below"), ECE[1]),
@@ -802,11 +838,13 @@ MISTAKES = [
     mistake("This is 1/T: log p is divided by the temperature.", "temperature", fitted(inverse=True), *TEMPERATURE),
     mistake("This is the best of a few fixed values: search on, until T is right to a relative 0.001.", "temperature", fitted(grid=60), *TEMPERATURE),
     mistake("The search leaves [0.05, 20]: return the bound where the NLL falls towards it.", "temperature", fitted(low=1e-3, high=1e3), TEMPERATURE[1]),
+    mistake("The search leaves [0.05, 20]: return the bound where the NLL falls towards it.", "temperature", fitted(low=1e-2, high=1e2), TEMPERATURE[1]),
     mistake("The search begins at 1: a T below 1 sharpens, and down to 0.05 is possible.", "temperature", fitted(low=1.0), *TEMPERATURE),
     # Task 3
     mistake("The snapshot is taken one step late, after the first step of the next cycle: take it after a cycle's last step, counted from 0.", "cyclic_cosine", cosine(snapshot="restart"), COSINE),
     mistake("The length of a cycle is rounded down, which makes one cycle more: round it up.", "cyclic_cosine", cosine(whole="down"), COSINE),
     mistake("t starts at 1: the first rate is r itself.", "cyclic_cosine", cosine(first=1), COSINE),
+    mistake("t is one step behind, as in the paper, whose steps count from 1: here they count from 0, so t mod c.", "cyclic_cosine", cosine(first=-1), COSINE),
     mistake("This is one cosine over all steps: it starts anew in each cycle, t mod c.", "cyclic_cosine", cosine(restarts=False), COSINE),
     mistake("The last cycle's cosine is squeezed into its few steps: it is the beginning of a whole one.", "cyclic_cosine", cosine(stretched=True), COSINE),
     mistake("The cycle is divided by c - 1, so that it ends at 0: divide by c.", "cyclic_cosine", cosine(zero_end=True), COSINE),
@@ -815,12 +853,18 @@ MISTAKES = [
     mistake("The old statistics are still in the mean: call reset_running_stats() first.", "recalibrate", restatistics(reset=False), RECALIBRATE, TRACES),
     mistake("Each picture counts alike: here each batch does, whatever its size.", "recalibrate", recalibrated_by_hand(weighted=True), RECALIBRATE, TRACES),
     mistake("The variance of a batch is divided by its count: BatchNorm's running variance is unbiased.", "recalibrate", recalibrated_by_hand(correction=0), RECALIBRATE, TRACES),
-    mistake("Dropout works during the passes, and all modules get the model's mode afterwards: only BatchNorm layers belong into training mode, and each module gets back its own mode.", "recalibrate", restatistics(passes="all", modes="whole"), RECALIBRATE, TRACES),
+    mistake("Dropout works during the passes: only BatchNorm layers belong into training mode.", "recalibrate", restatistics(passes="all"), RECALIBRATE, TRACES),
+    mistake("Dropout works during the passes: only BatchNorm layers belong into training mode.", "recalibrate", restatistics(passes="all", modes="whole"), RECALIBRATE, TRACES),
+    mistake("A BatchNorm layer inside another module is left out: model.modules() finds it, model.children() does not.", "recalibrate", restatistics(where="children"), RECALIBRATE, TRACES),
+    mistake("BatchNorm1d layers are left out: they have statistics, too.", "recalibrate", restatistics(kinds=(nn.BatchNorm2d,)), RECALIBRATE, TRACES),
     mistake("BatchNorm layers stay in training mode: give each module its own mode again.", "recalibrate", restatistics(modes="left"), TRACES),
     mistake("All modules get the mode of the whole model: a frozen layer has a mode of its own, note `training` of every module.", "recalibrate", restatistics(modes="whole"), TRACES),
     mistake("The momentum stays None: give each layer its own again.", "recalibrate", restatistics(give_back=False), TRACES),
     mistake("The passes build a graph: run them under torch.no_grad().", "recalibrate", restatistics(graph=True), TRACES),
+    mistake("Parameters are left with requires_grad False: torch.no_grad() around the passes is enough.", "recalibrate", restatistics(frozen=True), TRACES),
+    mistake("The model is returned: return nothing, it is changed in place.", "recalibrate", restatistics(returned=True), TRACES),
     mistake("The column is the distance from the mean before its update: update the mean first.", "swag_collect", swag(column="old"), COLUMNS),
+    mistake("The column is the distance from the mean before its update: update the mean first.", "swag_collect", swag(column="old", begun="weights"), COLUMNS),
     mistake("The first columns are kept: the oldest go, the last stay.", "swag_collect", swag(keep="first"), COLUMNS),
     mistake("All columns are kept: at most `columns` of them stay.", "swag_collect", swag(keep="all"), COLUMNS),
     mistake("New columns stand on the left: the newest stands on the right.", "swag_collect", swag(side="left"), COLUMNS),
@@ -833,8 +877,9 @@ MISTAKES = [
     mistake("The scale is missing: the root of s stands in front of both parts.", "swag_sample", drawn(scaled="none"), SAMPLE, EDGES),
     mistake("Only the diagonal part is scaled: the root of s stands in front of both.", "swag_sample", drawn(scaled="diagonal"), SAMPLE, EDGES),
     mistake("Only the low-rank part is scaled: the root of s stands in front of both.", "swag_sample", drawn(scaled="low rank"), SAMPLE, EDGES),
-    mistake("The columns are divided by the root of K: it is the root of K - 1.", "swag_sample", drawn(divisor="K"), SAMPLE, EDGES),
-    mistake("The columns are not divided by the root of K - 1.", "swag_sample", drawn(divisor="none"), SAMPLE, EDGES),
+    mistake("The columns are divided by the root of k: it is the root of k - 1.", "swag_sample", drawn(divisor="K"), SAMPLE, EDGES),
+    mistake("The columns are not divided by the root of k - 1.", "swag_sample", drawn(divisor="none"), SAMPLE, EDGES),
+    mistake("The columns are divided by k - 1 itself: take its root.", "swag_sample", drawn(divisor="squared"), SAMPLE, EDGES),
     mistake("z1 is multiplied by the variance: take its root.", "swag_sample", drawn(spread="variance"), SAMPLE, EDGES),
     mistake("The variance is made unbiased, by n / (n - 1): here it is square - mean^2.", "swag_sample", drawn(unbiased=True), SAMPLE, EDGES),
     mistake("Rounding makes the variance negative, and its root is nan: clamp it at 1e-30 first.", "swag_sample", drawn(clamp=False), EDGES),
@@ -843,29 +888,35 @@ MISTAKES = [
     mistake("Of equal accuracies the higher index comes first: sort so that the lower one does.", "greedy_soup", greedy(tied="high"), TIES),
     mistake("The nets come in the order given: sort them by accuracy, best first.", "greedy_soup", greedy(order="given"), CHOICE, TIES),
     mistake("The worst net comes first: sort by accuracy, best first.", "greedy_soup", greedy(order="worst"), CHOICE, TIES),
+    mistake("The search ends at the first net that does not join: go on with the others.", "greedy_soup", greedy(stops=True), CHOICE, TIES),
     mistake("A new soup is compared with the best single net: compare it with the soup so far.", "greedy_soup", greedy(against="best"), CHOICE),
     mistake("The old soup and the new net are averaged, so the new one has half of the weight: average all nets of the soup alike.", "greedy_soup", greedy(running=True), CHOICE, TIES),
     mistake("The state is the mean of all nets: only those that joined are in it.", "greedy_soup", greedy(returned="all"), CHOICE, TIES),
     mistake("The indices rise: they stand in the order of joining.", "greedy_soup", greedy(sorted_back=True), CHOICE, TIES),
     mistake("Integers are averaged, too: they are those of the best net.", "greedy_soup", greedy(integers="mean"), CHOICE, TIES),
+    mistake("Integers are those of net 0: take the best net's.", "greedy_soup", greedy(integers="net 0"), CHOICE, TIES),
     mistake("The sum is in half precision, where it overflows: add up in float32 and cast the mean back.", "greedy_soup", greedy(precision="own"), TIES),
     mistake("A soup of one net is that net itself, in the same memory: return a copy.", "greedy_soup", greedy(alone="itself"), TIES),
     mistake("The slow weights are copied after the first step: they are the parameters as they were before it.", "Lookahead", lookahead(slow="first"), PATH, RESUMED),
     mistake("The slow weights are made at the first sync, which then does nothing: copy the parameters in __init__.", "Lookahead", lookahead(slow="sync"), PATH, RESUMED),
-    mistake("The slow weights move, but the fast ones go on where they were: copy the slow ones into the parameters.", "Lookahead", lookahead(fast="kept"), PATH, RESUMED),
+    mistake("The slow weights move, but the fast ones go on where they were: copy the slow ones into the parameters. Or the slow weights share the parameters' memory: clone them.", "Lookahead", lookahead(fast="kept"), PATH, RESUMED),
     mistake("alpha and 1 - alpha are exchanged: alpha is the share of the fast weights.", "Lookahead", lookahead(alpha_of="slow"), PATH, RESUMED),
     mistake("The inner optimizer's state is lost at a sync: momentum is kept.", "Lookahead", lookahead(momentum="dropped"), PATH, RESUMED),
     mistake("The first sync comes after step 1: count the step first, then ask whether k are done.", "Lookahead", lookahead(counted="before"), PATH, RESUMED),
     mistake("Parameters without a gradient are left out of a sync: all take part.", "Lookahead", lookahead(skip=True), PATH),
     mistake("step(closure) returns nothing: return what the inner step returned.", "Lookahead", lookahead(returned=False), PATH),
+    mistake("The closure is not handed on: call the inner optimizer's step(closure).", "Lookahead", lookahead(closed=False), PATH),
+    mistake("The parameters get new memory: change them in place, with copy_.", "Lookahead", lookahead(memory="new"), PATH),
     mistake("The state lacks the number of steps, so the cycle begins anew: save it.", "Lookahead", lookahead(saved=("inner", "slow")), RESUMED),
     mistake("The state lacks the slow weights, so they are the parameters at the time of loading: save them.", "Lookahead", lookahead(saved=("inner", "steps")), RESUMED),
     mistake("The state lacks that of the inner optimizer, so momentum begins at 0: save it.", "Lookahead", lookahead(saved=("steps", "slow")), RESUMED),
+    mistake("The state is the inner optimizer's alone: save the number of steps and the slow weights, too.", "Lookahead", lookahead(saved=("inner",)), RESUMED),
     mistake("np.interp on the reversed curve needs values that rise all the way, and this curve is wavy: look for the first size whose value is at most nll.", "deep_ensemble_equivalent", equivalent_by_interp, DEE),
     mistake("The answer is one too small: curve[0] is the ensemble of one net.", "deep_ensemble_equivalent", equivalent(first=0), DEE, DEE_ENDS),
     mistake("The answer is rounded up to a whole number of nets: take the crossing on the straight line.", "deep_ensemble_equivalent", equivalent(rounded="up"), DEE),
     mistake("This is the size before the crossing: go on along the straight line.", "deep_ensemble_equivalent", equivalent(joined="steps"), DEE),
     mistake("On a curve that rises in between this is the last crossing: take the first.", "deep_ensemble_equivalent", equivalent(crossing="last"), DEE),
+    mistake("A value that equals nll is passed over: the curve is at most nll there.", "deep_ensemble_equivalent", equivalent(strict=True), DEE),
     mistake("Below the curve its last line is drawn on: the answer is L there.", "deep_ensemble_equivalent", equivalent(beyond="line"), DEE_ENDS),
     mistake("Below the curve the answer is infinite: it is L there.", "deep_ensemble_equivalent", equivalent(beyond="inf"), DEE_ENDS),
     mistake("Above the curve its first line is drawn on: the answer is 1 there.", "deep_ensemble_equivalent", equivalent(below="line"), DEE_ENDS),
@@ -878,6 +929,7 @@ MISTAKES = [
     mistake("The momenta are averaged, too: only the weights become one, each head keeps its momentum.", "lookaround_round", looked_around(end="averaged"), AROUND),
     mistake("The momenta are set to 0 at the end: each head keeps its own for the next round.", "lookaround_round", looked_around(end="zero"), AROUND),
     mistake("The momenta begin at 0 in each round: they go on from `momenta`.", "lookaround_round", looked_around(start="zero"), AROUND),
+    mistake("The given momenta are changed: work on a clone.", "lookaround_round", looked_around(in_place=True), AROUND),
     mistake("All heads share one momentum: each has its own row.", "lookaround_round", looked_around(buffers="one"), AROUND),
     mistake("The heads become one before the last step: take the mean after all k steps.", "lookaround_round", looked_around(mean="early"), AROUND),
     mistake("The heads become one after every step: take the mean after all k steps.", "lookaround_round", looked_around(every=True), AROUND),
@@ -897,7 +949,7 @@ ALTERNATIVES = [
     # Task 2
     Alternative({"ensemble_log_probs": together(), "ece": calibration(), "temperature": fitted()}),
     Alternative(
-        {"ensemble_log_probs": together_in_float64, "ece": ece_by_sorting, "temperature": temperature_by_newton}
+        {"ece": ece_by_sorting, "temperature": temperature_by_newton}
     ),
     Alternative({"ensemble_log_probs": together_pair_by_pair, "temperature": temperature_by_root}),
     Alternative({"temperature": temperature_by_lbfgs}),
