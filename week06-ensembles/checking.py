@@ -173,7 +173,9 @@ def path_of(Lookahead: Callable, inner: str, start: Sequence[Tensor], gradients:
     return {"path": path, "memory_of_parameters": "the same" if kept else "another"}
 
 
-def closure_path(Lookahead: Callable, start: Sequence[Tensor], targets: Sequence[Tensor], steps: int) -> dict[str, Tensor]:
+def closure_path(
+    Lookahead: Callable, start: Sequence[Tensor], targets: Sequence[Tensor], steps: int
+) -> dict[str, Tensor]:
     """What step(closure) returned, (steps,), and the path (steps, d) towards the targets."""
     params, optimizer = wrapped(Lookahead, "sgd", start, 2, 0.5)
 

@@ -77,7 +77,9 @@ def errors(g: Generator, pairs: int, count: int, *, shuffled: bool = False) -> t
     alphas = torch.cat([torch.zeros(1), between, torch.ones(1)])
     found = 100 * torch.rand(pairs, count, generator=g)
     found[0, 1:-1] = found[0, [0, -1]].min() * between
-    found[1] = found[1, 0] / 10 + (40 + found[1, 1] / 2) * alphas.sqrt()  # far above the line, but not where it is highest
+    found[1] = (
+        found[1, 0] / 10 + (40 + found[1, 1] / 2) * alphas.sqrt()
+    )  # far above the line, but not where it is highest
     order = torch.arange(count)
     while shuffled and (order[0] == 0 or order[-1] == count - 1):  # until neither end is where it was
         order = torch.randperm(count, generator=g)

@@ -861,7 +861,7 @@ MISTAKES = [
     mistake("All modules get the mode of the whole model: a frozen layer has a mode of its own, note `training` of every module.", "recalibrate", restatistics(modes="whole"), TRACES),
     mistake("The momentum stays None: give each layer its own again.", "recalibrate", restatistics(give_back=False), TRACES),
     mistake("The passes build a graph: run them under torch.no_grad().", "recalibrate", restatistics(graph=True), TRACES),
-    mistake("Parameters are left with requires_grad False: torch.no_grad() around the passes is enough.", "recalibrate", restatistics(frozen=True), TRACES),
+    mistake("requires_grad of parameters is changed: torch.no_grad() around the passes is enough.", "recalibrate", restatistics(frozen=True), TRACES),
     mistake("The model is returned: return nothing, it is changed in place.", "recalibrate", restatistics(returned=True), TRACES),
     mistake("The column is the distance from the mean before its update: update the mean first.", "swag_collect", swag(column="old"), COLUMNS),
     mistake("The column is the distance from the mean before its update: update the mean first.", "swag_collect", swag(column="old", begun="weights"), COLUMNS),
@@ -948,9 +948,7 @@ ALTERNATIVES = [
     Alternative({"barriers": barriers_by_numbers}, also_accepted=True),
     # Task 2
     Alternative({"ensemble_log_probs": together(), "ece": calibration(), "temperature": fitted()}),
-    Alternative(
-        {"ece": ece_by_sorting, "temperature": temperature_by_newton}
-    ),
+    Alternative({"ece": ece_by_sorting, "temperature": temperature_by_newton}),
     Alternative({"ensemble_log_probs": together_pair_by_pair, "temperature": temperature_by_root}),
     Alternative({"temperature": temperature_by_lbfgs}),
     # Task 3

@@ -186,6 +186,20 @@ def test_a_state_survives_torch_save(solutions: Namespace, tmp_path) -> None:
     )
 
 
+def test_slow_weights_in_the_parameters_memory_get_a_hint_that_says_so(
+    homework: Homework, solutions: Namespace
+) -> None:
+    cell = next(cell for cell in homework.unit_cells if cell.grade_id == "lookahead_path")
+
+    class Shared(solutions["Lookahead"]):
+        def __init__(self, *given) -> None:
+            super().__init__(*given)
+            self.slow = [p.detach() for group in self.param_groups for p in group["params"]]
+
+    with homework.replaced(solutions, {"Lookahead": Shared}):
+        assert "clone them" in str(homework.run_cell(cell, solutions, hidden=False))
+
+
 # Task 8
 
 
