@@ -234,7 +234,7 @@ def plot_star(t: Tables, title: str) -> plt.Figure:
     """SSE and StarSSE in transfer over the ratio of their cycles' rate to the first network's: calibrated NLL, and the barrier to the last network."""
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     ratios = sorted({row["ratio"] for row in t["star"]})
-    for ax, column, label in zip(axes, ("calibrated", "barrier"), ("calibrated NLL, four networks", "half way to the last,\nabove the ends' mean, points"), strict=True):  # fmt: skip
+    for ax, column, label in zip(axes, ("calibrated", "barrier"), ("calibrated NLL, four networks", "rise half way to the last, points"), strict=True):  # fmt: skip
         for method in ("SSE", "StarSSE"):
             mean, error = np.array([mean_and_se(t.values("star", column, method=method, ratio=r)) for r in ratios]).T
             ax.errorbar(ratios, mean, error, label=method, capsize=2, **look_of(method))
