@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,8 @@ def training_dtype(device: torch.device | str) -> torch.dtype:
     """
     kind = torch.device(device).type
     here = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if platform.machine().lower() in ("x86_64", "amd64"):  # mkldnn says yes to every AVX-512, and emulates
+        here = here and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)()
     return torch.bfloat16 if kind == "cuda" or (kind == "cpu" and here) else torch.float32
 
 

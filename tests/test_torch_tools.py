@@ -26,11 +26,21 @@ def test_auto_is_the_gpu_if_there_is_one() -> None:
     assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize(("present", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+@pytest.mark.parametrize(
+    ("machine", "mkldnn", "native", "dtype"),
+    [
+        ("x86_64", True, True, torch.bfloat16),
+        ("x86_64", True, False, torch.float32),  # AVX-512 without the instructions: mkldnn emulates
+        ("AMD64", False, False, torch.float32),
+        ("aarch64", True, False, torch.bfloat16),
+    ],
+)
 def test_a_processor_trains_in_bfloat16_only_if_it_has_it(
-    monkeypatch: pytest.MonkeyPatch, present: bool, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, machine: str, mkldnn: bool, native: bool, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: present)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: mkldnn)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert training_dtype("cpu") == training_dtype(torch.device("cpu")) == dtype
     assert training_dtype("cuda:0") == torch.bfloat16 and training_dtype("mps") == torch.float32
