@@ -231,7 +231,7 @@ def plot_averaging(curves: Mapping[str, Sequence[float]], first: int, title: str
 
 
 def plot_star(t: Tables, title: str) -> plt.Figure:
-    """SSE and StarSSE in transfer over the ratio of their cycles' rate to the first network's: calibrated NLL, and the barrier to the last network."""
+    """SSE and StarSSE in transfer over the ratio of their cycles' rate to the first network's: calibrated NLL, and by how much the error half way to the last network is over the mean of the ends."""
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     ratios = sorted({row["ratio"] for row in t["star"]})
     for ax, column, label in zip(axes, ("calibrated", "barrier"), ("calibrated NLL, four networks", "rise half way to the last, points"), strict=True):  # fmt: skip

@@ -18,12 +18,8 @@ from torch import Tensor, nn
 
 from lsdl.tables import Row, part
 
-VERTICES, VERTEX, VERTEX_RATE, REWARD = (
-    3,
-    0.2,
-    0.05,
-    0.05,
-)  # of a simplex; VERTEX: budget of each after the first, in nets
+VERTICES, VERTEX = 3, 0.2  # of a simplex; the budget of each vertex after the first, in nets
+VERTEX_RATE, REWARD = 0.05, 0.05  # of a vertex's training; lambda, the weight of the volume's logarithm
 POINTS = 10  # of a simplex, as an ensemble
 PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a curve, at which a run keeps its nets
 DRAWS, TAUS = 30, tuple(10 ** (k / 2) for k in range(-4, 5))  # of KFAC-Laplace: heads; prior precisions that are tried
@@ -248,7 +244,9 @@ def one_net(s: Any, method: str, name: str, seed: int) -> Row:
 
 def ensemble(s: Any, run: Run) -> dict[str, Tensor]:
     """All members of a run as one ensemble."""
-    return {key: s.ensemble(log_p) for key, log_p in run.log_p.items()}
+    import measure  # which imports this file
+
+    return measure.mixed(s, run.log_p)
 
 
 def kfac(s: Any, state: helpers.State, seed: int, exact: bool) -> tuple[dict[str, Tensor], float]:
