@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from lsdl.author import references
+from lsdl.author.course import WeekPaths
 from lsdl.author.homework import Homework
 from lsdl.author.references import CACHE, recorded
+from lsdl.checks import ReferenceStore
 
 COURSE = Path(__file__).parent / "fixtures" / "course"
 
@@ -39,6 +41,17 @@ def test_a_week_is_recorded_once(week: Path, monkeypatch: pytest.MonkeyPatch) ->
     helpers.write_text(helpers.read_text() + "\n# changed\n")
     recorded(Homework(week), b"a key, of 32 characters or even more")
     assert len(calls) == 3
+
+
+def test_a_recording_without_the_stored_draws_is_another(week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a processor that rounds otherwise finds in the cache what it drew anew, and calls it a drift."""
+    homework, asked = Homework(week), []
+    stored = ReferenceStore(WeekPaths.at(week).visible_references)
+    entries = {name: stored.entry(name) for name in stored.names}
+    monkeypatch.setattr(references, "record", lambda week, key, stored: asked.append(bool(stored)) or entries)
+    for given in (None, entries, None, entries):
+        assert recorded(homework, None, given).keys() == entries.keys()
+    assert asked == [False, True]
 
 
 def test_without_a_folder_nothing_is_kept(week: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ def homework(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """A week's homework; its checks use the committed visible references and hidden ones of the demo key."""
     homework = Homework(request.param)
     hidden = tmp_path_factory.mktemp(homework.name) / "hidden.safetensors"
-    entries = recorded(homework, DEMO_KEY.read_bytes())
+    visible = ReferenceStore(WeekPaths.at(homework.week).visible_references)
+    entries = recorded(homework, DEMO_KEY.read_bytes(), {name: visible.entry(name) for name in visible.names})
     ReferenceStore.write(hidden, {name: entries[name] for name in homework.hidden_names})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LSDL_OUTBOX", "LSDL_WEEK", "LSDL_WEEK_DIR"):

@@ -55,14 +55,14 @@ class AnswerRecorder:
 def recorded(
     homework: Homework, key: bytes | None = None, stored: Mapping[str, Entry] | None = None
 ) -> dict[str, Entry]:
-    """`record`, but once for the same week, key, code and machine where LSDL_RECORD_CACHE names a folder.
+    """`record`, but once for the same week, key, code and machine, with or without `stored`, where LSDL_RECORD_CACHE names a folder.
 
     The tests set it: a week is recorded by five of them. An instructor's hidden references stay out of caches.
     """
     folder = os.environ.get(CACHE)
     if not folder:
         return record(homework, key, stored)
-    base, secret = _record_digest(homework.week), hashlib.sha256(key or b"").hexdigest()
+    base, secret = _record_digest(homework.week, bool(stored)), hashlib.sha256(key or b"").hexdigest()
     file = Path(folder) / f"{homework.name}-{base[:24]}-{secret[:8] if key else 'visible'}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.parent / f"{homework.name}.lock"):
@@ -77,8 +77,8 @@ def recorded(
     return {name: entry for name, entry in entries.items() if key is not None or name not in hidden}
 
 
-def _record_digest(week: Path) -> str:
-    """A hash of all that the references of a week depend on, but for the key."""
+def _record_digest(week: Path, settled: bool) -> str:
+    """A hash of all that the references of a week depend on, but for the key; what is stored already lies in the week's assets/."""
     package = Path(lsdl.__file__).parent
     own = [
         week / "homework.ipynb",
@@ -88,7 +88,7 @@ def _record_digest(week: Path) -> str:
     ]
     code = [*package.glob("*.py"), *(package / "author").glob("*.py"), *(package / "data").rglob("*")]
     versions = [sys.version, *(version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn"))]
-    state = versions, torch.backends.cpu.get_cpu_capability(), digest_of(own, week), digest_of(code, package)
+    state = settled, versions, torch.backends.cpu.get_cpu_capability(), digest_of(own, week), digest_of(code, package)
     return hashlib.sha256(repr(state).encode()).hexdigest()
 
 

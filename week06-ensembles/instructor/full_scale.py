@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -72,7 +73,7 @@ def stand_in(folder: Path) -> dict[str, str]:
 
 
 def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
-    """Training steps of both networks in the week's `train`, augmentation included, on pictures of random pixels."""
+    """Training steps of both networks in the week's `train`, augmentation included, and SWAG's pass for new statistics, on random pixels."""
     import helpers
 
     settings = seminar_names(WEEK, scale="full", device=str(device))["SETTINGS"]
@@ -92,3 +93,11 @@ def steps(device: torch.device, tiny: bool) -> Iterator[Measured]:
         epochs = settings["tune_epochs" if tower else "epochs"]
         row = Measured(what, model, f"{size} pictures, {px} px", steps=epochs * (45_000 // size))
         yield measure(row, make, device, per_call=2, repeat=1 if tiny else 3)
+        if tower:
+            continue
+
+        def renew(data: helpers.Labelled = (images, labels), size: int = size) -> Any:
+            return partial(helpers.update, helpers.make_net("full", 100, 0).to(device), data, size=size)
+
+        row = replace(row, what="statistics of a SWAG sample", steps=settings["swag_samples"] * (45_000 // size))
+        yield measure(row, renew, device, per_call=2, repeat=1 if tiny else 3)
