@@ -472,7 +472,7 @@ def ratios(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
 @part(minutes=25)
 def ablations(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
     """MAE with one thing changed; short trainings."""
-    runs = {"MAE": "short-mae-75", "raw pixels": "short-mae-raw", "loss on all patches": "short-mae-everywhere"}
+    runs = {"MAE": "short-mae-75", "pixels as they are": "short-mae-raw", "loss on all patches": "short-mae-everywhere"}
     runs |= {f"decoder of {depth} block{'s' * (depth > 1)}": f"short-mae-depth{depth}" for depth in (1, 4)}
     yield from short(s, runs, seeds, "variant")
 
@@ -487,12 +487,12 @@ def labels(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
 
 @part(minutes=12)
 def collapse(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
-    """DINO with two views from random weights: the teacher's entropy over log K and its divergence from the student, means over the last tenth."""
+    """DINO with two views from random weights, means over the last tenth: the teacher's entropy over log K, that of its mean over a batch, and its divergence from the student."""
     for mode in COLLAPSE:
         run = f"collapse-{mode.replace(' ', '')}"
         for seed in seeds_of(s, run, range(s.SETTINGS["collapse_seeds"])):
             log = trained(s, run, seed)[1]
-            yield {"mode": mode, "seed": seed, "entropy": log["entropy"][-1], "KL": log["KL"][-1]}
+            yield {"mode": mode, "seed": seed} | {name: log[name][-1] for name in ("entropy", "of the mean", "KL")}
 
 
 @part(minutes=1)
@@ -521,12 +521,14 @@ def spaces(s: Any, seeds: Sequence[int]) -> Iterator[Row]:
 
     Views are of unseen things, each four times, with colours and quarter turns at random; half of the things fit the regression, the others test it.
     The colour is the drawn pixels' mean of red, green and blue, the turn is its cosine and sine. "encoder" are the features before the heads.
+    Beside the spaces stands a "head" with its random weights.
     """
     if not hasattr(s, "LooC"):  # the further sections were not run
         return
     x, facts, first = changed_views(s)
     for seed in seeds:
-        found = {"encoder": by_batch(s, make(s, "scratch", seed).encoder.to(s.device), x)}
+        blank = make(s, "further-looc", seed).to(s.device).eval()
+        found = {"encoder": by_batch(s, blank.encoder, x), "head": by_batch(s, blank.spaces, x, 1)[0]}
         yield from read_spaces(RANDOM, seed, found, facts, first)
     for method, run in {"LooC": "further-looc", "one space": "further-looc-one"}.items():
         for seed in seeds_of(s, run, seeds):
@@ -767,7 +769,7 @@ def _more(t: Tables) -> Iterator[dict]:
 
 def _ablations(t: Tables) -> Iterator[dict]:
     for variant, words in (
-        ("raw pixels", "normalised patches beat raw pixels"),
+        ("pixels as they are", "normalised patches beat pixels as they are"),
         ("loss on all patches", "the loss on hidden patches alone beats that on all"),
         ("decoder of 1 block", "a decoder of two blocks beats one"),
     ):
