@@ -7,9 +7,11 @@ output; `read_claims` and `compare_claims` are what `lsdl run` holds a rerun aga
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from lsdl.tables import with_values
 
 MIME = "application/vnd.lsdl.claims+json"
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -114,11 +116,33 @@ class Claims:
             plain += f"\n\n{len(rest)} further claims:\n{_plain(rest)}"
         display({MIME: stored, "text/html": shown, "text/plain": plain}, raw=True)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._claims
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the order they were added."""
+        return iter(self._claims)
+
     def _named(self, names: Iterable[str]) -> list[Claim]:
         for name in names:
             if name not in self._claims:
                 raise ValueError(f"there is no claim called {name!r}.")
         return [self._claims[name] for name in names]
+
+
+def gathered(claims: Iterable[dict[str, Any]], reasons: Mapping[str, str], *, unit: str = "points") -> Claims:
+    """The claims of a week's measure.py for which there are numbers.
+
+    Args:
+        claims: arguments of `Claims.add`, as `lsdl.tables.with_values` takes them.
+        reasons: why a claim does not hold or is not decided, by its name.
+        unit: of those that name none and have a spread; what is counted has none.
+    """
+    found = Claims()
+    for claim in with_values(claims):
+        given = {"unit": "" if claim.get("exact") else unit, "reason": reasons.get(claim["name"], "")}
+        found.add(**given | claim)
+    return found
 
 
 def read_claims(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lsdl.claims import Claims
+from lsdl.claims import Claims, gathered
 from lsdl.data import animals
 from lsdl.data.emoji import normalise
 from lsdl.data.few_labels import load_task
 from lsdl.features import embed
 from lsdl.probes import colours, linear_probe, pixels
-from lsdl.tables import NoTable, Row, Tables, part, with_values
+from lsdl.tables import NoTable, Row, Tables, part
 
 COLOURS, PIXELS, RANDOM, SCRATCH = "colour histogram", "raw pixels", "random trunk", "supervised from scratch"
 SIMCLR = "SimCLR"  # a line of reference
@@ -502,21 +502,17 @@ def claims(t: Tables, live: Mapping[str, Any], *sections: str) -> Claims:
     Args:
         live: what the notebook measured itself; no claim needs it.
     """
-    found = Claims()
-    for section in sections or SECTIONS:
-        for claim in with_values(SECTIONS[section](t)):
-            found.add(**{"unit": "points", "reason": REASONS.get(claim["name"], "")} | claim)
-    return found
+    return gathered((claim for name in sections or SECTIONS for claim in SECTIONS[name](t)), REASONS)
 
 
 def names(t: Tables, section: str, beginning: str = "") -> list[str]:
     """The claims of a section that begin so, of those for which there are numbers."""
-    return [claim["name"] for claim in with_values(SECTIONS[section](t)) if claim["name"].startswith(beginning)]
+    return [name for name in claims(t, {}, section) if name.startswith(beginning)]
 
 
 def main(t: Tables) -> list[str]:
     """The claims that the summary shows, of those for which there are numbers; all others are folded."""
-    told = {claim["name"] for section in SECTIONS.values() for claim in with_values(section(t))}
+    told = claims(t, {})
     return [name for name in MAIN if name in told]
 
 

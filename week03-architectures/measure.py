@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lsdl.claims import Claims
+from lsdl.claims import Claims, gathered
 from lsdl.features import read_into
 from lsdl.probes import colours, linear_probe
-from lsdl.tables import Names, NoTable, Row, Tables, part, with_values
+from lsdl.tables import Names, NoTable, Row, Tables, part
 
 COLOURS = "colours alone"
 _NETS: dict[tuple[str, int], tuple[nn.Module, Row]] = {}  # trained networks and their logs by run and seed
@@ -299,17 +299,12 @@ def claims(t: Tables, live: Mapping[str, Any], *sections: str) -> Claims:
     Args:
         live: what the notebook counted itself; what is counted has no spread.
     """
-    found = Claims()
-    for section in sections or SECTIONS:
-        for claim in with_values(SECTIONS[section](t, live)):
-            unit = "" if claim.get("exact") else "points"
-            found.add(**{"unit": unit, "reason": REASONS.get(claim["name"], "")} | claim)
-    return found
+    return gathered((claim for name in sections or SECTIONS for claim in SECTIONS[name](t, live)), REASONS)
 
 
 def main(t: Tables, live: Mapping[str, Any]) -> list[str]:
     """The claims that the summary shows, of those for which there are numbers; all others are folded."""
-    told = {claim["name"] for section in SECTIONS for claim in with_values(SECTIONS[section](t, live))}
+    told = claims(t, live)
     return [name for name in MAIN if name in told]
 
 

@@ -28,6 +28,10 @@ STYLE = {
     "SimCLR": dict(color="C4", marker="X", linestyle="--"),
     "random ViT": dict(color="0.5", marker="*", linestyle=":"),
 }
+RIVALS = {  # what learned nothing, by how it is judged
+    "tuned": dict(color="0.3", linestyle="--"),
+    "1-NN": dict(color="C3", linestyle=":"),
+}
 MODES = {  # of DINO
     "whole": dict(color="C3", marker="P", linestyle="-"),
     "no centre": dict(color="C6", marker="x", linestyle="--"),
@@ -211,7 +215,7 @@ def plot_collapse(logs: Mapping[str, Mapping], title: str) -> plt.Figure:
 
 
 def plot_ratios(t: Tables, scratch: str, title: str) -> plt.Axes:
-    """Accuracy after MAE against the share of hidden patches, means with standard errors; the dotted line is training from scratch."""
+    """Accuracy after MAE against the share of hidden patches, means with standard errors; the broken line is training from scratch."""
     ax = plt.subplots(figsize=(6, 2.8), layout="constrained")[1]
     ratios = sorted({row["ratio"] for row in t["ratios"]})
     for way, look in (("tuned", {}), ("probe", dict(linestyle="--", markerfacecolor="none"))):
@@ -219,9 +223,7 @@ def plot_ratios(t: Tables, scratch: str, title: str) -> plt.Axes:
         ax.errorbar(
             [100 * ratio for ratio in ratios], mean, error, label=f"MAE, {way}", capsize=2, **(STYLE["MAE"] | look)
         )
-    ax.axhline(
-        t.values("methods", "tuned", method=scratch).mean(), color="0.3", linestyle=":", label=f"{scratch}, tuned"
-    )
+    ax.axhline(t.values("methods", "tuned", method=scratch).mean(), label=f"{scratch}, tuned", **RIVALS["tuned"])
     ax.set(xlabel="hidden patches, %", ylabel="accuracy, %", title=title, xticks=[100 * ratio for ratio in ratios])
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
@@ -245,8 +247,8 @@ def plot_methods(
         places = [names.index(name) + 0.8 / len(ways) * (k - (len(ways) - 1) / 2) for name in there]
         errors = [error for _, error in pairs]
         ax.barh(places, [mean for mean, _ in pairs], 0.8 / len(ways), xerr=errors, label=way, edgecolor="0.2", linewidth=0.5, **look)  # fmt: skip
-    for (label, (name, way)), style in zip(lines.items(), ("--", ":"), strict=False):
-        ax.axvline(t.values("methods", way, method=name).mean(), color="C3", linestyle=style, label=label)
+    for label, (name, way) in lines.items():
+        ax.axvline(t.values("methods", way, method=name).mean(), label=label, **RIVALS[way])
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.set(xlabel="accuracy, mean of three moved tests, %", title=title)

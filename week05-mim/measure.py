@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lsdl.claims import Claims
+from lsdl.claims import Claims, gathered
 from lsdl.data.emoji import normalise
 from lsdl.data.few_labels import Labelled, load_task, moved_tests
 from lsdl.features import embed
 from lsdl.probes import colours, frozen_row, linear_probe, pixels
-from lsdl.tables import Row, Tables, part, with_values
+from lsdl.tables import Row, Tables, part
 
 COLOURS, PIXELS, RANDOM, SCRATCH = "colour histogram", "raw pixels", "random ViT", "from scratch"
 TUNED_LONG = "MAE, tuned as long as scratch"
@@ -655,16 +655,12 @@ def claims(t: Tables, live: Mapping[str, Any], *sections: str) -> Claims:
     Args:
         live: what the notebook measured itself; no claim needs it.
     """
-    found = Claims()
-    for section in sections or SECTIONS:
-        for claim in with_values(SECTIONS[section](t)):
-            found.add(**{"unit": "points", "reason": REASONS.get(claim["name"], "")} | claim)
-    return found
+    return gathered((claim for name in sections or SECTIONS for claim in SECTIONS[name](t)), REASONS)
 
 
 def main(t: Tables) -> list[str]:
     """The claims that the summary shows, of those for which there are numbers; all others are folded."""
-    told = {claim["name"] for section in SECTIONS.values() for claim in with_values(section(t))}
+    told = claims(t, {})
     return [name for name in MAIN if name in told]
 
 

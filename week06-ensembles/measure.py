@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel
 
-from lsdl.claims import Claims
-from lsdl.tables import Names, Row, Tables, part, with_values
+from lsdl.claims import Claims, gathered
+from lsdl.tables import Names, Row, Tables, part
 
 runs.MAKE |= further.MAKE
 runs.NEEDS |= further.NEEDS
@@ -512,16 +512,12 @@ def claims(t: Tables, live: Mapping[str, Any], *sections: str) -> Claims:
     Args:
         live: what the notebook measured itself; no claim needs it.
     """
-    found = Claims()
-    for section in sections or SECTIONS:
-        for claim in with_values(SECTIONS[section](t)):
-            found.add(**{"unit": "nats", "reason": REASONS.get(claim["name"], "")} | claim)
-    return found
+    return gathered((claim for name in sections or SECTIONS for claim in SECTIONS[name](t)), REASONS, unit="nats")
 
 
 def main(t: Tables) -> list[str]:
     """The claims that the summary shows, of those for which there are numbers; all others are folded."""
-    told = {claim["name"] for section in SECTIONS.values() for claim in with_values(section(t))}
+    told = claims(t, {})
     return [name for name in MAIN if name in told]
 
 
