@@ -8,12 +8,13 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lsdl.cells import source_of, tags
+from lsdl.tables import Tables
 
 
 def seminar_names(
@@ -68,6 +69,32 @@ def digests(log: Path, *files: Path) -> dict[str, str]:
         Path(os.path.relpath(file, log.parent)).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
     }
+
+
+def write_log(file: Path, entry: Mapping[str, Any]) -> None:
+    """Write the log of a checkpoint beside it, under its name with .json; as a whole or not at all, so that what has a log is ready.
+
+    Args:
+        file: the checkpoint, as it has been written.
+        entry: what the log says beside the checkpoint's digest; numbers are rounded.
+    """
+    log, part = file.with_suffix(".json"), file.with_suffix(".part")
+    part.write_text(json.dumps(rounded(entry | {"sha256": digests(log, file)})) + "\n", encoding="utf-8")
+    part.replace(log)
+
+
+def write_parts(file: Path, found: Tables, parts: Sequence[str] | None) -> None:
+    """Measure parts of a week's tables.json, and write and tell each as soon as it is ready.
+
+    Args:
+        found: tables that measure what they are asked for.
+        parts: None or none: all of them.
+    """
+    for part in parts or found.parts:
+        started = clocks()
+        rows = found[part]
+        write_table(file, part, rows, about_run(started))
+        print(f"{part}: {len(rows)} rows, {clocks()[1] - started[1]:.0f} CPU s", flush=True)
 
 
 def write_table(file: Path, part: str, rows: Any, about: Mapping[str, Any]) -> None:

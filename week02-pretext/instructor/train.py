@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsdl.author.homework import Homework
-from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
+from lsdl.author.seminar import about_run, clocks, seminar_names, write_log, write_parts
 from lsdl.features import view
 from lsdl.tables import Names, Tables
 
@@ -84,12 +84,7 @@ def train(names: dict[str, Any], run: str, seed: int) -> None:
     task, log = measure.trained(s, WIDE.get(run, run), seed, every=100, progress=progress, **more)
     file = file_of(run, seed)
     helpers.save_net(task, file)
-    entry = about_run(started) | {"threads": torch.get_num_threads(), "log": log}
-    entry["sha256"] = digests(file.with_suffix(".json"), file)
-    text = json.dumps(rounded(entry)) + "\n"
-    part = file.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file.with_suffix(".json"))
+    write_log(file, about_run(started) | {"threads": torch.get_num_threads(), "log": log})
 
 
 def queue(only: list[str] | None, last_first: bool = False, one: bool = False) -> None:
@@ -140,11 +135,7 @@ def tables(parts: list[str]) -> None:
     measure.stored(RUNS)
     file = ASSETS / "tables.json"
     found = Tables(file, measure, seminar=names, seeds=SEEDS, retrain=True)
-    for part in parts or found.parts:
-        started = clocks()
-        rows = found[part]
-        write_table(file, part, rows, about_run(started))
-        print(f"{part}: {len(rows)} rows", flush=True)
+    write_parts(file, found, parts)
 
 
 def commit(files: list[str] | None) -> None:
@@ -160,8 +151,7 @@ def commit(files: list[str] | None) -> None:
         helpers.load_task_net(file_of(run, 0), task)
         file = ASSETS / f"{name}.safetensors"
         helpers.save_net(task, file, small=True)
-        entry["sha256"] = digests(file.with_suffix(".json"), file)
-        file.with_suffix(".json").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+        write_log(file, entry)
         print(file.name, file.stat().st_size, flush=True)
 
 

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lsdl.author.homework import Homework
-from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
+from lsdl.author.seminar import about_run, clocks, seminar_names, write_log, write_parts
 from lsdl.features import save_backbone
 from lsdl.tables import Names, Tables
 
@@ -123,11 +123,7 @@ def train(names: dict[str, Any], run: str, seed: int) -> None:
     file = measure.file_of(RUNS, run, seed)
     RUNS.mkdir(exist_ok=True)
     save_backbone(net, file)
-    entry = about_run(started) | {"threads": torch.get_num_threads(), "log": log}
-    entry["sha256"] = digests(file.with_suffix(".json"), file)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
-    part.replace(file.with_suffix(".json"))
+    write_log(file, about_run(started) | {"threads": torch.get_num_threads(), "log": log})
     print(f"{run} {seed}: test {log['test']:.1f} train {log['train']:.1f} val loss {log['val loss']:.3f}", flush=True)
 
 
@@ -151,11 +147,7 @@ def tables(parts: list[str] | None) -> None:
     measure.stored(RUNS)
     file = ASSETS / "tables.json"
     found = Tables(file, measure, seminar=names, seeds=SEEDS, retrain=True)
-    for part in parts or found.parts:
-        started = clocks()
-        rows = found[part]
-        write_table(file, part, rows, about_run(started))
-        print(f"{part}: {len(rows)} rows", flush=True)
+    write_parts(file, found, parts)
 
 
 def commit(files: list[str] | None) -> None:
@@ -169,8 +161,7 @@ def commit(files: list[str] | None) -> None:
         entry = json.loads(measure.file_of(RUNS, run, 0).with_suffix(".json").read_text(encoding="utf-8"))
         file = ASSETS / f"{name}.safetensors"
         save_backbone(measure.trained(names, run, 0)[0], file)
-        entry["sha256"] = digests(file.with_suffix(".json"), file)
-        file.with_suffix(".json").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+        write_log(file, entry)
         print(file.name, file.stat().st_size, flush=True)
 
 

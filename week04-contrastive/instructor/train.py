@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from lsdl.author.homework import Homework
-from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
+from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_log, write_table
 from lsdl.data.emoji import load_emoji
 from lsdl.data.few_labels import load_styles, load_task, load_unlabelled, with_moved
 from lsdl.features import save_backbone
@@ -76,9 +76,7 @@ def pretrain(method: str, seed: int, steps: int | None, transductive: bool = Fal
     file.parent.mkdir(parents=True, exist_ok=True)
     save_backbone(learner.backbone, file)
     notes = {"notes": learner.notes} if hasattr(learner, "notes") else {}
-    entry = about_run(started, method=method, steps=steps, **settings) | notes | {"log": log}
-    entry["sha256"] = digests(file.with_suffix(".json"), file)
-    file.with_suffix(".json").write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
+    write_log(file, about_run(started, method=method, steps=steps, **settings) | notes | {"log": log})
 
 
 def finetune() -> None:

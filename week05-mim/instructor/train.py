@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lsdl.author.homework import Homework
-from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
+from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_log, write_parts
 from lsdl.features import save_backbone
 from lsdl.settings import load_settings
 from lsdl.tables import Names, Tables
@@ -112,11 +112,7 @@ def train(names: dict[str, Any], run: str, seed: int) -> None:
     file = file_of(run, seed)
     file.parent.mkdir(exist_ok=True)
     save_backbone(learner, file)
-    entry = about_run(started) | {"threads": torch.get_num_threads(), "log": log}
-    entry["sha256"] = digests(file.with_suffix(".json"), file)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
-    part.replace(file.with_suffix(".json"))
+    write_log(file, about_run(started) | {"threads": torch.get_num_threads(), "log": log})
 
 
 def queue(only: list[str] | None, last_first: bool = False, of: int | None = None) -> None:
@@ -235,11 +231,7 @@ def tables(parts: list[str] | None) -> None:
     measure.stored(RUNS)
     file = ASSETS / "tables.json"
     found = Tables(file, measure, seminar=names, seeds=SEEDS, retrain=True)
-    for part in parts or found.parts:
-        started = clocks()
-        rows = found[part]
-        write_table(file, part, rows, about_run(started))
-        print(f"{part}: {len(rows)} rows", flush=True)
+    write_parts(file, found, parts)
 
 
 def commit(files: list[str] | None) -> None:
@@ -254,8 +246,7 @@ def commit(files: list[str] | None) -> None:
         learner = helpers.load_learner(file_of(run, 0), measure.make(names, run, 0))
         file = ASSETS / f"{name}.safetensors"
         save_backbone(learner.kept if run == "dino" else learner, file)
-        entry["sha256"] = digests(file.with_suffix(".json"), file)
-        file.with_suffix(".json").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+        write_log(file, entry)
         print(file.name, file.stat().st_size, flush=True)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from lsdl.author.homework import Homework
-from lsdl.author.seminar import about_run, clocks, digests, rounded, seminar_names, write_table
+from lsdl.author.seminar import about_run, clocks, seminar_names, write_log, write_parts
 from lsdl.settings import load_settings
 from lsdl.tables import Names, Tables
 
@@ -125,12 +125,8 @@ def train(names: dict[str, Any], name: str, seed: int) -> None:
     runs._RUNS.clear()  # a process that trains all of them would keep all of them
     run = runs.make(Names(names), name, seed)
     file = runs.write(run, RUNS, name, seed)
-    log = file.with_suffix(".json")
     entry = about_run(started) | {"cpu_seconds": round(clocks()[1] - started[1], 1), "run": name, "seed": seed}
-    entry |= {"log": run.log, "sha256": digests(log, file)}
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
-    part.replace(log)
+    write_log(file, entry | {"log": run.log})
     print(f"{name} {seed}: {entry['cpu_seconds']} CPU s, training error {run.log.get('train error')}", flush=True)
 
 
@@ -194,11 +190,7 @@ def tables(parts: list[str] | None) -> None:
     runs.stored(RUNS)
     file = ASSETS / "tables.json"
     found = Tables(file, measure, seminar=names, seeds=names["SETTINGS"]["seeds"], retrain=True)
-    for part in parts or found.parts:
-        started = clocks()
-        rows = found[part]
-        write_table(file, part, rows, about_run(started))
-        print(f"{part}: {len(rows)} rows, {clocks()[1] - started[1]:.0f} CPU s", flush=True)
+    write_parts(file, found, parts)
 
 
 def commit(files: list[str] | None) -> None:
@@ -234,10 +226,8 @@ def commit(files: list[str] | None) -> None:
         states, chosen = makers[name]()
         file = ASSETS / f"{name}.safetensors"
         helpers.save_states(states, file, half)
-        log = file.with_suffix(".json")
         said = {f"{run}-{seed}": json.loads(log_of(run, seed).read_text(encoding="utf-8")) for run, seed in chosen}
-        entry = {"runs": said, "sha256": digests(log, file)}
-        log.write_text(json.dumps(rounded(entry)) + "\n", encoding="utf-8")
+        write_log(file, {"runs": said})
         print(file.name, file.stat().st_size, flush=True)
 
 
