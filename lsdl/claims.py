@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lsdl.tables import with_values
-
 MIME = "application/vnd.lsdl.claims+json"
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 NO_REASON = "(the reason is still to be written)"
@@ -128,21 +126,6 @@ class Claims:
             if name not in self._claims:
                 raise ValueError(f"there is no claim called {name!r}.")
         return [self._claims[name] for name in names]
-
-
-def gathered(claims: Iterable[dict[str, Any]], reasons: Mapping[str, str], *, unit: str = "points") -> Claims:
-    """The claims of a week's measure.py for which there are numbers.
-
-    Args:
-        claims: arguments of `Claims.add`, as `lsdl.tables.with_values` takes them.
-        reasons: why a claim does not hold or is not decided, by its name.
-        unit: of those that name none and have a spread; what is counted has none.
-    """
-    found = Claims()
-    for claim in with_values(claims):
-        given = {"unit": "" if claim.get("exact") else unit, "reason": reasons.get(claim["name"], "")}
-        found.add(**given | claim)
-    return found
 
 
 def read_claims(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

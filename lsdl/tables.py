@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lsdl.claims import Claims
+
 Row = dict[str, Any]
 Generate = Callable[[Any, Sequence[int]], Iterator[Row]]
 
@@ -274,3 +276,18 @@ def with_values(claims: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             continue
         if len(values) > 1 or claim.get("exact"):
             yield claim | {"values": values}
+
+
+def gathered(claims: Iterable[dict[str, Any]], reasons: Mapping[str, str], *, unit: str = "points") -> Claims:
+    """The claims of a week's measure.py for which there are numbers.
+
+    Args:
+        claims: arguments of `Claims.add`, as `with_values` takes them.
+        reasons: why a claim does not hold or is not decided, by its name.
+        unit: of those that name none and have a spread; what is counted has none.
+    """
+    found = Claims()
+    for claim in with_values(claims):
+        given = {"unit": "" if claim.get("exact") else unit, "reason": reasons.get(claim["name"], "")}
+        found.add(**given | claim)
+    return found

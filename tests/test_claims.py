@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from lsdl.claims import MIME, NO_REASON, Claims, compare_claims, gathered, read_claims
+from lsdl.claims import MIME, NO_REASON, Claims, compare_claims, read_claims
 
 
 def outcome(values: object, **options: object) -> str:
@@ -120,15 +120,3 @@ def test_a_rerun_is_held_to_the_committed_outcomes_not_to_the_numbers() -> None:
     assert "undecided" in weaker
     assert "does not make it" in compare_claims(committed, {})[0]
     assert "--update" in compare_claims({}, committed)[0]
-
-
-def test_gathered_takes_what_has_numbers_with_its_unit_and_reason() -> None:
-    given = [
-        {"name": "measured", "margin": lambda: np.array([1.0, 2.0]), "condition": "c"},
-        {"name": "one seed", "margin": lambda: np.array([1.0]), "condition": "c"},
-        {"name": "counted", "values": 3, "condition": "c"},
-        {"name": "own unit", "values": 3, "condition": "c", "unit": "bytes"},
-    ]
-    found = gathered(given, {"counted": "why"}, unit="nats")
-    assert list(found) == ["measured", "counted", "own unit"] and "one seed" not in found
-    assert [(claim.unit, claim.reason) for claim in found._named(found)] == [("nats", ""), ("", "why"), ("bytes", "")]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lsdl.settings import SettingsError, load_settings
-from lsdl.tables import NoTable, Tables, mean_and_error, part, with_values
+from lsdl.tables import NoTable, Tables, gathered, mean_and_error, part, with_values
 
 ROWS = [
     {"method": method, "lr": lr, "seed": seed, "val": val + seed, "OOD": 10 * lr + seed}
@@ -196,3 +196,15 @@ def test_a_part_is_measured_again_once_a_name_it_looked_for_is_there(tmp_path: P
     assert len(tables["methods"]) == len(tables["methods"]) == 1 and len(calls) == 1
     names["DINO"] = None
     assert len(tables["methods"]) == len(tables["methods"]) == 2 and len(calls) == 2
+
+
+def test_gathered_takes_what_has_numbers_with_its_unit_and_reason() -> None:
+    given = [
+        {"name": "measured", "margin": lambda: np.array([1.0, 2.0]), "condition": "c"},
+        {"name": "one seed", "margin": lambda: np.array([1.0]), "condition": "c"},
+        {"name": "counted", "values": 3, "condition": "c"},
+        {"name": "own unit", "values": 3, "condition": "c", "unit": "bytes"},
+    ]
+    found = gathered(given, {"counted": "why"}, unit="nats")
+    assert list(found) == ["measured", "counted", "own unit"] and "one seed" not in found
+    assert [(claim.unit, claim.reason) for claim in found._named(found)] == [("nats", ""), ("", "why"), ("bytes", "")]

@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lsdl.claims import Claims, gathered
+from lsdl.claims import Claims
 from lsdl.data import animals
 from lsdl.data.emoji import normalise
 from lsdl.data.few_labels import load_task
 from lsdl.features import embed
 from lsdl.probes import colours, linear_probe, pixels
-from lsdl.tables import NoTable, Row, Tables, part
+from lsdl.tables import NoTable, Row, Tables, gathered, part
 
 COLOURS, PIXELS, RANDOM, SCRATCH = "colour histogram", "raw pixels", "random trunk", "supervised from scratch"
 SIMCLR = "SimCLR"  # a line of reference

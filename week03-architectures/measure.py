@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lsdl.claims import Claims, gathered
+from lsdl.claims import Claims
 from lsdl.features import read_into
 from lsdl.probes import colours, linear_probe
-from lsdl.tables import Names, NoTable, Row, Tables, part
+from lsdl.tables import Names, NoTable, Row, Tables, gathered, part
 
 COLOURS = "colours alone"
 _NETS: dict[tuple[str, int], tuple[nn.Module, Row]] = {}  # trained networks and their logs by run and seed

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lsdl.claims import Claims, gathered
+from lsdl.claims import Claims
 from lsdl.data.emoji import normalise
 from lsdl.data.few_labels import Labelled, load_task, moved_tests
 from lsdl.features import embed
 from lsdl.probes import colours, frozen_row, linear_probe, pixels
-from lsdl.tables import Row, Tables, part
+from lsdl.tables import Row, Tables, gathered, part
 
 COLOURS, PIXELS, RANDOM, SCRATCH = "colour histogram", "raw pixels", "random ViT", "from scratch"
 TUNED_LONG = "MAE, tuned as long as scratch"

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel
 
-from lsdl.claims import Claims, gathered
-from lsdl.tables import Names, Row, Tables, part
+from lsdl.claims import Claims
+from lsdl.tables import Names, Row, Tables, gathered, part
 
 runs.MAKE |= further.MAKE
 runs.NEEDS |= further.NEEDS
