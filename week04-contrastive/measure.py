@@ -353,7 +353,7 @@ def scored(s: Any, name: str, seed: int, source: helpers.Source) -> list[Row]:
             row |= {f"kinds: {column}": value for column, value in found.items()} if kinds else found
         if name in CLASSES and hasattr(s, "train_finetuned"):
             for k, row in enumerate(rows):
-                row |= tuned(s, partial(s.train_finetuned, source), k, k, kinds)
+                row |= tuned(s, partial(s.train_finetuned, source, **LONG), k, k, kinds)
     return rows
 
 
@@ -362,7 +362,8 @@ def scratch(s: Any, seed: int) -> list[Row]:
     rows = []
     for k in range(s.SETTINGS["label_seeds"]):
         own = seed * s.SETTINGS["label_seeds"] + k
-        found = tuned(s, s.train_supervised, k, own, False) | tuned(s, s.train_supervised, k, own, True)
+        train = partial(s.train_supervised, **LONG)
+        found = tuned(s, train, k, own, False) | tuned(s, train, k, own, True)
         rows.append({"method": SCRATCH, "seed": seed, "labels": k} | found)
     return rows
 
@@ -450,6 +451,7 @@ def difference(t: Tables, name: str, column: str, by: str, more: Any, less: Any)
     return lambda: t.values(name, column, **{by: more}) - t.values(name, column, **{by: less})
 
 
+LONG = {"epochs": 80, "batch_size": 100}  # of the trainings with labels in the tables; the homework trains shorter
 SHORT = "15 epochs, linear probe, ID"
 CHEN = "Chen et al. 2020, {}"
 TASK = "100 unseen things, 3 labels each, ID"

@@ -61,7 +61,7 @@ def main(seeds: int) -> None:
             torch.manual_seed(seed)
             note("random backbone, probe", measure("simclr", probed(make_backbone("smoke"))))
             names["SEED"] = seed  # train_learner reads it
-            learner, _ = names["train_learner"]("simclr", unlabelled, names["SHORT"]["simclr"], batch_size=64)
+            learner, _ = names["train_learner"]("simclr", unlabelled, names["SHORT"]["simclr"], batch_size=64, size=24)
             note("short SimCLR, probe", measure("simclr", probed(learner.backbone)))
             model, _ = names["train_finetuned"](load_backbone("simclr"), task.train, classes, seed=seed)
             note("fine-tuned SimCLR", measure("finetune", lambda x, model=model: embed(model, x).argmax(1)))
